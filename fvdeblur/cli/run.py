@@ -1,0 +1,133 @@
+"""``fvdeblur run``: deblur the faces of a video, or of every video in a folder."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fvdeblur.errors import EXIT_FAILURE, FvdeblurError, UsageError
+from fvdeblur.restoration.settings import Settings
+
+if TYPE_CHECKING:
+    from fvdeblur.restoration import Deblurrer, Summary
+
+
+def _timecode(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    if value is None:
+        return None
+    from fvdeblur.media import parse_timecode
+
+    return parse_timecode(value)
+
+
+@click.command()
+@click.argument("input", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Where to write (for a folder: the folder to write to).  [default: <stem>.deblurred<suffix> beside it]",
+)
+@click.option("--model", default=Settings.model, show_default=True, help="Released model to use.")
+@click.option("--device", default=Settings.device, show_default=True, help="auto, cpu or cuda[:N].")
+@click.option("--precision", default=Settings.precision, show_default=True, help="auto, fp32, bf16 or fp16.")
+@click.option(
+    "--strength", type=float, default=Settings.strength, show_default=True, help="0 nothing, 1 all."
+)
+@click.option("--start", callback=_timecode, metavar="TIME", help="Keep from here (seconds or [H:]M:S).")
+@click.option("--end", callback=_timecode, metavar="TIME", help="Keep up to here (seconds or [H:]M:S).")
+@click.option(
+    "--min-face",
+    type=float,
+    default=Settings.min_face,
+    show_default=True,
+    metavar="PIXELS",
+    help="Leave smaller faces alone.",
+)
+@click.option("--codec", help="Codec family or encoder.  [default: the source's]")
+@click.option(
+    "--crf", type=float, help="Quality of the encoder; smaller is better.  [default: by codec, H.264 17]"
+)
+@click.option("--preset", help="Speed of the encoder.  [default: by codec, H.264 fast]")
+@click.option("--detector", default=Settings.detector, show_default=True, help="auto, centerface or scrfd.")
+@click.option(
+    "--threads", type=int, default=Settings.threads, show_default=True, help="Threads a stage; 0 chooses."
+)
+@click.option("--overwrite", is_flag=True, help="Replace an output that is there already.")
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+@click.option("-v", "--verbose", is_flag=True, help="Print more in the summary.")
+@click.option("--debug", is_flag=True, help="Show where an error came from.")
+def run(input: Path, output: Path | None, quiet: bool, verbose: bool, debug: bool, **values: Any) -> int:
+    """Deblur the faces of INPUT, a video or a folder of videos."""
+    if not input.exists():
+        raise UsageError(f"{_shown(input)}: there is no such file or folder")
+    from fvdeblur.restoration import Deblurrer, find_videos
+
+    if not input.is_dir():
+        _run_one(Deblurrer(Settings(**values)), input, output, quiet, verbose)
+        return 0
+    videos = find_videos(input)
+    if output is not None and output.exists() and not output.is_dir():
+        raise UsageError(f"{_shown(output)}: is not a folder; for a folder of videos, give a folder")
+    deblurrer = Deblurrer(Settings(**values))
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    for video in videos:
+        try:
+            _run_one(deblurrer, video, None if output is None else output / video.name, quiet, verbose)
+        except FvdeblurError as error:
+            if debug:
+                raise
+            print(f"fvdeblur: {error}", file=sys.stderr)
+            failed += 1
+    if failed:
+        print(f"fvdeblur: {failed} of {len(videos)} videos failed", file=sys.stderr)
+    return EXIT_FAILURE if failed else 0
+
+
+def _run_one(deblurrer: Deblurrer, video: Path, output: Path | None, quiet: bool, verbose: bool) -> None:
+    from fvdeblur.cli.progress import ProgressDisplay
+
+    if quiet:
+        deblurrer.run(video, output)
+        return
+    with ProgressDisplay(video.name) as display:
+        summary = deblurrer.run(video, output, progress=display.update)
+    for line in summary_lines(summary, verbose):
+        click.echo(line)
+
+
+def summary_lines(summary: Summary, verbose: bool) -> list[str]:
+    """The closing summary, one line a subject."""
+    rate = summary.frames / summary.seconds if summary.seconds > 0 else 0.0
+    lines = [f"{_shown(summary.output)}"]
+    if summary.people == 0:
+        lines.append(f"  no faces found in {_counted(summary.frames, 'frame')}")
+    else:
+        lines.append(
+            f"  {_counted(summary.frames, 'frame')}, {_counted(summary.people, 'face track')}, "
+            f"{_counted(summary.restored, 'face')} deblurred"
+        )
+    if summary.left_alone:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(summary.left_alone.items()))
+        lines.append(f"  left alone: {reasons}")
+    if summary.copied:
+        lines.append("  nothing was changed, so the streams were copied as they are")
+    lines += [f"  damaged input: {line}" for line in summary.damage]
+    lines += [f"  note: {line}" for line in summary.notes]
+    lines.append(f"  {summary.seconds:.1f} s ({rate:.1f} frames/s) on {summary.device}, {summary.precision}")
+    if verbose:
+        lines.append(f"  model {summary.model}, faces found by {summary.detector}")
+    return lines
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _shown(path: Path) -> str:
+    return str(path).encode("unicode_escape").decode() if not str(path).isprintable() else str(path)

@@ -1,0 +1,430 @@
+"""Blur by motion: sharp frames moved along a smooth path and averaged over an exposure, then noise and compression.
+
+Frames are interpolated in time by optical flow, seen by a camera that shakes (or, of a still, by a head that moves),
+and averaged over an exposure that may change from frame to frame. Everything runs on the device of the frames.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fvdeblur.datasets.clips import Clip
+
+GRID_STEP = 8
+"""The displacement field is computed on every 8th pixel and interpolated between."""
+
+
+@dataclass(frozen=True)
+class BlurSettings:
+    """Ranges that a segment's blur is drawn from.
+
+    Attributes
+    ----------
+    size, length
+        Side of the square segment in pixels, and its number of frames.
+    scale
+        Source pixels an output pixel, smallest and largest (limited by the source's own size).
+    exposure
+        Shortest and longest exposure in frame intervals.
+    strides
+        Every n-th source frame is used; one of these is drawn (repeat a value to make it likelier).
+    shake_share
+        Share of segments of moving clips with camera shake (stills are always moved).
+    speed
+        Slowest and fastest root-mean-square speed of the shake, in output pixels a frame interval (log-uniform).
+    varying_share
+        Share of segments whose exposure changes from frame to frame.
+    sharp_share
+        In a segment of varying exposure, share of frames with no exposure time at all.
+    noise
+        Largest standard deviation of the noise, in units of 1/255.
+    compression_share
+        Share of segments that are compressed.
+    compression
+        Finest and coarsest quantiser step of the compression, in units of 1/255.
+    """
+
+    size: int = 192
+    length: int = 12
+    scale: tuple[float, float] = (0.9, 2.0)
+    exposure: tuple[float, float] = (0.0, 4.4)
+    strides: tuple[int, ...] = (1, 2, 2, 3, 3)
+    shake_share: float = 0.6
+    speed: tuple[float, float] = (0.4, 5.0)
+    varying_share: float = 0.5
+    sharp_share: float = 0.15
+    noise: float = 2.0
+    compression_share: float = 0.4
+    compression: tuple[float, float] = (1.0, 8.0)
+
+
+class Segment(NamedTuple):
+    """A piece of blurred video with its sharp truth.
+
+    Attributes
+    ----------
+    blurred, sharp
+        uint8 [T, 3, H, W], R'G'B'.
+    exposure
+        float32 [T], in frame intervals.
+    speed
+        Root-mean-square speed of the path in output pixels a frame interval.
+    region
+        Centre x, centre y and side of the region in source pixels.
+    first, stride
+        Source frame of the first frame, and the step to the next.
+    """
+
+    blurred: Tensor
+    sharp: Tensor
+    exposure: Tensor
+    speed: float
+    region: tuple[float, float, float]
+    first: int
+    stride: int
+
+
+class CameraPath:
+    """A smooth random path of translation, rotation and zoom whose speed rises and falls.
+
+    ``speed`` is the root-mean-square speed of the translation in output pixels a frame interval; rotation and zoom
+    move points at the segment's edge at a random share of it.
+    """
+
+    def __init__(self, rng: np.random.Generator, speed: float, size: int) -> None:
+        frequency = rng.uniform(0.04, 0.35, (4, 3))
+        weight = rng.uniform(0.2, 1.0, (4, 3))
+        weight /= np.sqrt((weight**2).sum(axis=1, keepdims=True) / 2)
+        direction = rng.uniform(0, 2 * math.pi)
+        spread = rng.uniform(0.15, 1.0)
+        axes = np.array(
+            [
+                math.cos(direction) + spread * abs(math.sin(direction)),
+                math.sin(direction) + spread * abs(math.cos(direction)),
+                2 / size * rng.uniform(0, 0.4),
+                2 / size * rng.uniform(0, 0.25),
+            ]
+        )
+        axes[:2] /= max(1e-6, math.hypot(axes[0], axes[1]))
+        self._frequency = 2 * math.pi * frequency
+        self._amplitude = speed * axes[:, None] * weight / self._frequency
+        self._phase = rng.uniform(0, 2 * math.pi, (4, 3))
+        self._pause_frequency = 2 * math.pi * rng.uniform(0.05, 0.15)
+        self._pause_phase = rng.uniform(0, 2 * math.pi)
+        self._pause = rng.uniform(0, 1)
+
+    def at(self, time: np.ndarray) -> np.ndarray:
+        """Translation x, y (output pixels), rotation (radians) and relative zoom at each time: float [M, 4]."""
+        time = time + self._pause / self._pause_frequency * np.sin(
+            self._pause_frequency * time + self._pause_phase
+        )
+        angle = self._frequency[None] * time[:, None, None] + self._phase[None]
+        return (self._amplitude[None] * np.sin(angle)).sum(axis=2)
+
+
+def draw_exposures(rng: np.random.Generator, settings: BlurSettings) -> np.ndarray:
+    """Exposure of each frame of a segment, in frame intervals: float [T]."""
+    low, high = settings.exposure
+    if rng.random() >= settings.varying_share:
+        return np.full(settings.length, rng.uniform(low, high))
+    centre, span = rng.uniform(low, high), rng.uniform(0.2, 1.0) * (high - low)
+    if rng.random() < 0.5:
+        time = np.arange(settings.length)
+        wave = np.sin(2 * math.pi * rng.uniform(0.03, 0.2) * time + rng.uniform(0, 2 * math.pi))
+        exposure = centre + span / 2 * wave
+    else:
+        exposure = centre + rng.uniform(-span / 2, span / 2, settings.length)
+    exposure[rng.random(settings.length) < settings.sharp_share] = 0
+    return np.clip(exposure, low, high)
+
+
+def synthesise(
+    clip: Clip,
+    settings: BlurSettings,
+    rng: np.random.Generator,
+    *,
+    device: str | torch.device = "cpu",
+    region: tuple[float, float, float] | None = None,
+    speed: float | None = None,
+    exposure: np.ndarray | None = None,
+) -> Segment:
+    """Draw one blurred segment from a sharp clip.
+
+    Parameters
+    ----------
+    clip
+        The sharp frames; a still is moved as a whole.
+    settings
+        Ranges that everything not given below is drawn from.
+    rng
+        Source of every random number, so that one seed gives one segment.
+    device
+        Where to compute.
+    region
+        Centre x, centre y and side in source pixels; drawn when left out.
+    speed
+        Speed of the camera path (0: none).
+    exposure
+        float [T] exposures in frame intervals.
+    """
+    if exposure is None:
+        exposure = draw_exposures(rng, settings)
+    margin = math.ceil(float(settings.exposure[1]) / 2) + 1
+    first, stride = _draw_frames(rng, clip, settings, margin)
+    if speed is None:
+        shaken = clip.is_still or rng.random() < settings.shake_share
+        speed = math.exp(rng.uniform(*np.log(settings.speed))) if shaken else 0.0
+    if region is None:
+        region = _draw_region(rng, clip, settings)
+    path = CameraPath(rng, speed, settings.size)
+    gamma = 2.2 if rng.random() < 0.5 else 1.0
+    interpolate = speed > 0 or rng.random() < 0.7
+
+    key = _key_frames(clip, first, stride, settings.length, margin)
+    source, unit, centre = _resampled(key, region, settings.size, device)
+    linear = source**gamma
+    camera = _Camera(source.shape[-1], source.shape[-2], unit, centre, settings.size, path, device)
+
+    sharp_times = np.arange(settings.length) + 0.0
+    sharp = torch.empty(settings.length, 3, settings.size, settings.size, device=device)
+    for k, grid in enumerate(camera.grids(sharp_times, [None] * settings.length)):
+        frame = source[0 if clip.is_still else margin + k]
+        sharp[k] = functional.grid_sample(
+            frame[None], grid[None], mode="bicubic", padding_mode="reflection", align_corners=True
+        )[0]
+    sharp.clamp_(0, 1)
+
+    blurred = sharp**gamma
+    flow = None if clip.is_still or not interpolate else _Flow(clip, first, stride, margin, source, device)
+    for k in range(settings.length):
+        times = _sub_frame_times(k, float(exposure[k]), speed, clip, stride, flow is not None)
+        if len(times) > 1:
+            blurred[k] = _average(linear, times, margin, camera, flow, clip.is_still)
+    blurred = blurred.clamp_(0, 1) ** (1 / gamma)
+    blurred = _degrade(blurred, settings, rng)
+    return Segment(
+        (blurred * 255).round_().to(torch.uint8),
+        (sharp * 255).round_().to(torch.uint8),
+        torch.from_numpy(exposure.astype(np.float32)),
+        speed,
+        region,
+        first,
+        stride,
+    )
+
+
+def _draw_frames(
+    rng: np.random.Generator, clip: Clip, settings: BlurSettings, margin: int
+) -> tuple[int, int]:
+    """First frame of the segment and the stride between its frames."""
+    if clip.is_still:
+        return 0, 1
+    strides = [s for s in settings.strides if (settings.length + 2 * margin - 1) * s < len(clip.frames)]
+    stride = int(rng.choice(strides)) if strides else 1
+    last = len(clip.frames) - (settings.length + margin - 1) * stride - 1
+    return int(rng.integers(margin * stride, max(margin * stride, last) + 1)), stride
+
+
+def _draw_region(rng: np.random.Generator, clip: Clip, settings: BlurSettings) -> tuple[float, float, float]:
+    height, width = clip.frames.shape[1:3]
+    largest = min(settings.scale[1], min(height, width) / settings.size)
+    scale = math.exp(rng.uniform(math.log(min(settings.scale[0], largest)), math.log(largest)))
+    side = scale * settings.size
+    x = (
+        rng.uniform(min(side, width) / 2, max(side, width) - min(side, width) / 2)
+        if side < width
+        else width / 2
+    )
+    y = rng.uniform(side / 2, height - side / 2) if side < height else height / 2
+    return float(x), float(y), float(side)
+
+
+def _key_frames(clip: Clip, first: int, stride: int, length: int, margin: int) -> np.ndarray:
+    if clip.is_still:
+        return clip.frames
+    index = first + stride * np.arange(-margin, length + margin)
+    return clip.frames[np.clip(index, 0, len(clip.frames) - 1)]
+
+
+def _resampled(
+    key: np.ndarray, region: tuple[float, float, float], size: int, device: str | torch.device
+) -> tuple[Tensor, float, tuple[float, float]]:
+    """Key frames as float [N, 3, H, W], reduced to at most 1.25 samples an output pixel, and the region in them."""
+    frames = torch.from_numpy(np.ascontiguousarray(key)).to(device).permute(0, 3, 1, 2).float() / 255
+    factor = min(1.0, 1.25 * size / region[2])
+    if factor < 0.95:
+        height, width = frames.shape[-2:]
+        target = (max(2, round(height * factor)), max(2, round(width * factor)))
+        frames = functional.interpolate(frames, target, mode="bilinear", antialias=True, align_corners=False)
+        factor = target[1] / width
+    else:
+        factor = 1.0
+    centre = (region[0] * factor - 0.5, region[1] * factor - 0.5)
+    return frames, region[2] / size * factor, centre
+
+
+class _Flow:
+    """Optical flow between neighbouring key frames, in pixels of the resampled frames."""
+
+    def __init__(
+        self, clip: Clip, first: int, stride: int, margin: int, source: Tensor, device: str | torch.device
+    ) -> None:
+        self._clip, self._first, self._stride, self._margin = clip, first, stride, margin
+        self._factor = source.shape[-1] / clip.frames.shape[2]
+        self._device = device
+        self._cache: dict[tuple[int, int], Tensor] = {}
+
+    def __call__(self, base: int, step: int) -> Tensor:
+        """Flow from key frame ``base`` to ``base + step``: float [2, h, w]."""
+        if (base, step) not in self._cache:
+            last = len(self._clip.frames) - 1
+            ends = [self._first + self._stride * (i - self._margin) for i in (base, base + step)]
+            flow = self._clip.flow(*(min(max(end, 0), last) for end in ends))
+            self._cache[base, step] = torch.from_numpy(flow).to(self._device).float() * self._factor
+        return self._cache[base, step]
+
+
+class _Camera:
+    """Sampling grids of the moving camera."""
+
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        unit: float,
+        centre: tuple[float, float],
+        size: int,
+        path: CameraPath,
+        device: str | torch.device,
+    ) -> None:
+        self._unit, self._centre, self._size, self._path = unit, centre, size, path
+        self._extent = torch.tensor([width - 1, height - 1], dtype=torch.float32, device=device)
+        nodes = max(2, size // GRID_STEP)
+        axis = torch.linspace(-(size - 1) / 2, (size - 1) / 2, nodes, device=device)
+        self._points = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1)
+
+    def grids(self, times: np.ndarray, flows: list[tuple[Tensor, float] | None]) -> Tensor:
+        """Normalised sampling grids (corners aligned), float [M, size, size, 2].
+
+        A flow is a pair of field and factor: the point sampled is moved by factor times the flow there.
+        """
+        pose = torch.from_numpy(self._path.at(times)).to(self._points)
+        cosine, sine, zoom = torch.cos(pose[:, 2]), torch.sin(pose[:, 2]), 1 + pose[:, 3]
+        rotation = torch.stack([cosine, -sine, sine, cosine], dim=1).reshape(-1, 2, 2) * zoom[:, None, None]
+        points = torch.einsum("mij,yxj->myxi", rotation, self._points) + pose[:, None, None, :2]
+        points = points * self._unit + torch.tensor(self._centre, device=points.device)
+        for m, flow in enumerate(flows):
+            if flow is not None:
+                where = (points[m] / self._extent * 2 - 1)[None]
+                moved = functional.grid_sample(
+                    flow[0][None], where, padding_mode="border", align_corners=True
+                )
+                points[m] += flow[1] * moved[0].permute(1, 2, 0)
+        grid = (points / self._extent * 2 - 1).permute(0, 3, 1, 2)
+        size = (self._size, self._size)
+        return functional.interpolate(grid, size, mode="bilinear", align_corners=True).permute(0, 2, 3, 1)
+
+
+def _sub_frame_times(
+    k: int, exposure: float, speed: float, clip: Clip, stride: int, interpolated: bool
+) -> np.ndarray:
+    """Instants that frame ``k``'s exposure is averaged over, in frame intervals from the first frame."""
+    if exposure < 0.02:
+        return np.array([float(k)])
+    if not interpolated and not clip.is_still:
+        reach = exposure / 2
+        return np.arange(math.ceil(k - reach), math.floor(k + reach) + 1).astype(float)
+    travelled = exposure * (1.6 * speed + (0 if clip.is_still else 1.5 * stride))
+    count = int(np.clip(math.ceil(travelled), 3, 28))
+    return k + exposure * ((np.arange(count) + 0.5) / count - 0.5)
+
+
+def _average(
+    linear: Tensor, times: np.ndarray, margin: int, camera: _Camera, flow: _Flow | None, still: bool
+) -> Tensor:
+    """Mean of the frames seen at these times, float [3, size, size], in linear light."""
+    keys: dict[int, list[int]] = {}
+    flows: list[tuple[Tensor, float] | None] = []
+    for m, time in enumerate(times):
+        nearest = round(float(time))
+        past = float(time) - nearest
+        keys.setdefault(0 if still else nearest + margin, []).append(m)
+        if flow is None or abs(past) < 1e-3:
+            flows.append(None)
+        else:
+            step = 1 if past > 0 else -1
+            flows.append((flow(nearest + margin, step), -abs(past)))
+    grids = camera.grids(times, flows)
+    size = grids.shape[1]
+    total = torch.zeros(3, size, size, device=linear.device)
+    for key, members in keys.items():
+        grid = grids[members].reshape(1, -1, size, 2)
+        seen = functional.grid_sample(linear[key][None], grid, padding_mode="reflection", align_corners=True)
+        total += seen.reshape(3, len(members), size, size).sum(dim=1)
+    return total / len(times)
+
+
+def _degrade(frames: Tensor, settings: BlurSettings, rng: np.random.Generator) -> Tensor:
+    """Sensor noise, then compression; float [T, 3, H, W] in 0..1."""
+    generator = torch.Generator(device=frames.device)
+    generator.manual_seed(int(rng.integers(2**62)))
+    sigma = rng.uniform(0, settings.noise) / 255 if rng.random() < 0.7 else 0.0
+    if sigma > 0:
+        level = sigma * (0.5 + frames.mean(dim=1, keepdim=True).sqrt())
+        noise = torch.randn(frames.shape, generator=generator, device=frames.device)
+        grain = torch.randn(frames[:, :1].shape, generator=generator, device=frames.device)
+        frames = frames + level * (0.6 * noise + 0.8 * grain)
+    if rng.random() < settings.compression_share:
+        offset = rng.integers(0, 8, 2)
+        frames = compress(
+            frames.clamp(0, 1), float(rng.uniform(*settings.compression)), int(offset[0]), int(offset[1])
+        )
+    return frames.clamp(0, 1)
+
+
+def compress(frames: Tensor, step: float, x: int = 0, y: int = 0) -> Tensor:
+    """Block-transform compression as in video codecs: 4:2:0, 8x8 cosine transform, uniform quantiser.
+
+    Parameters
+    ----------
+    frames
+        float [T, 3, H, W], R'G'B' in 0..1.
+    step
+        Quantiser step of a luma coefficient in units of 1/255 (chroma: 1.5 times as much); high frequencies have a
+        dead zone, as encoders use.
+    x, y
+        Offset of the block grid, 0..7.
+    """
+    height, width = frames.shape[-2:]
+    pad = (x, -(width + x) % 16, y, -(height + y) % 16)
+    padded = functional.pad(frames, pad, mode="replicate")
+    matrix = torch.tensor(
+        [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]],
+        device=frames.device,
+    )
+    colour = torch.einsum("ij,tjhw->tihw", matrix, padded)
+    luma = _quantise(colour[:, :1], step / 255)
+    chroma = _quantise(functional.avg_pool2d(colour[:, 1:], 2), 1.5 * step / 255)
+    chroma = functional.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)
+    result = torch.einsum("ij,tjhw->tihw", torch.linalg.inv(matrix), torch.cat([luma, chroma], dim=1))
+    return result[..., y : y + height, x : x + width]
+
+
+def _quantise(planes: Tensor, step: float) -> Tensor:
+    count, channels, height, width = planes.shape
+    n = torch.arange(8, device=planes.device, dtype=torch.float32)
+    basis = torch.cos(math.pi / 8 * (n[None] + 0.5) * n[:, None]) * math.sqrt(2 / 8)
+    basis[0] /= math.sqrt(2)
+    blocks = planes.reshape(count, channels, height // 8, 8, width // 8, 8).permute(0, 1, 2, 4, 3, 5)
+    coefficients = basis @ blocks @ basis.T / step
+    magnitude = (coefficients.abs() + 0.33).floor()
+    magnitude[..., 0, 0] = coefficients[..., 0, 0].abs().round()
+    restored = basis.T @ (coefficients.sign() * magnitude * step) @ basis
+    return restored.permute(0, 1, 2, 4, 3, 5).reshape(count, channels, height, width)

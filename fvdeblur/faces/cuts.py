@@ -1,0 +1,135 @@
+"""Hard cuts between shots.
+
+Two consecutive frames of one shot show the same things in much the same place, whatever the camera does. Two
+measures tell a cut from motion, and a cut must show in both: the histograms of brightness and colour differ
+(a pan or a shake changes them little), and the middle of neither frame is found anywhere in the other (a
+flash or a change of exposure does not hide it).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+LONGER_SIDE = 64
+BORDER = 0.2
+"""Margin on each side of the part that is searched for: the largest motion that is compensated fully."""
+
+LEAST_CONTRAST = 4.0
+"""Standard deviation of the brightness, of 255, under which a frame shows nothing to compare."""
+
+DARKEST_PICTURE = 40.0
+"""Mean brightness, of 255, under which a frame without contrast is black."""
+
+LEAST_MISMATCH = 0.2
+"""Frames whose middles correlate better than 1 minus this show one scene, however the colours differ."""
+
+BASE_THRESHOLD = 0.1
+HIGHEST_THRESHOLD = 0.3
+HISTORY_WEIGHT = 4.0
+HISTORY_LENGTH = 8
+
+
+@dataclass(frozen=True)
+class _Signature:
+    shape: tuple[int, ...]
+    grey: NDArray[np.float32]
+    brightness: NDArray[np.float32]
+    colour: NDArray[np.float32]
+
+
+class CutDetector:
+    """Tells, frame by frame, where a new shot begins.
+
+    The threshold follows the recent frames: a shot that is shaken violently needs a larger difference than a
+    still one. Black frames are a shot of their own. A white flash is passed over: what follows it is compared
+    with the last frame that showed something. Dissolves are not found.
+    """
+
+    def __init__(self) -> None:
+        self._reference: _Signature | None = None
+        self._recent: deque[float] = deque(maxlen=HISTORY_LENGTH)
+        self._started = False
+        self._black = False
+
+    def update(self, image: NDArray[np.uint8]) -> bool:
+        """Take the next frame.
+
+        Parameters
+        ----------
+        image : uint8 RGB [H, W, 3]
+            A small preview; more than about 100 pixels of width change nothing.
+
+        Returns
+        -------
+        bool
+            True when this frame begins a new shot, as the very first one does.
+        """
+        current = _signature(image)
+        blank = float(current.grey.std()) < LEAST_CONTRAST
+        black = blank and float(current.grey.mean()) < DARKEST_PICTURE
+        cut = not self._started or black != self._black or (not blank and self._differs(current))
+        self._started, self._black = True, black
+        if not blank:
+            self._reference = current
+        if cut:
+            self._recent.clear()
+        return cut
+
+    def _differs(self, current: _Signature) -> bool:
+        """Whether the frame shows another scene than the last one that showed something."""
+        if self._reference is None:
+            return False
+        if self._reference.shape != current.shape:
+            return True
+        difference = _difference(self._reference, current)
+        usual = float(np.median(self._recent)) if self._recent else 0.0
+        self._recent.append(difference)
+        return difference > min(BASE_THRESHOLD + HISTORY_WEIGHT * usual, HIGHEST_THRESHOLD)
+
+
+def _signature(image: NDArray[np.uint8]) -> _Signature:
+    height, width = image.shape[:2]
+    scale = LONGER_SIDE / max(height, width)
+    size = max(round(width * scale), 8), max(round(height * scale), 8)
+    small = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2YCrCb)
+    brightness = cv2.calcHist([small], [0], None, [16], [0, 256]).reshape(1, 16)
+    colour = cv2.calcHist([small], [1, 2], None, [16, 16], [64, 192, 64, 192])
+    return _Signature(
+        shape=image.shape,
+        grey=np.asarray(cv2.GaussianBlur(small[..., 0].astype(np.float32), (0, 0), 1.0), np.float32),
+        brightness=_distribution(cv2.GaussianBlur(brightness, (3, 1), 0)),
+        colour=_distribution(cv2.GaussianBlur(colour, (3, 3), 0)),
+    )
+
+
+def _distribution(histogram: Any) -> NDArray[np.float32]:
+    return np.asarray(histogram / max(float(histogram.sum()), 1e-6), np.float32)
+
+
+def _difference(previous: _Signature, current: _Signature) -> float:
+    """Product of the histograms' difference (0..2) and of what motion cannot explain (0..2)."""
+    histograms = _hellinger(previous.brightness, current.brightness) + _hellinger(
+        previous.colour, current.colour
+    )
+    correlation = max(_best_match(previous.grey, current.grey), _best_match(current.grey, previous.grey))
+    mismatch = 1.0 - correlation
+    return histograms * mismatch if mismatch > LEAST_MISMATCH else 0.0
+
+
+def _hellinger(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """Hellinger distance of two distributions, 0..1."""
+    return float(np.sqrt(max(1.0 - float(np.sqrt(first * second).sum()), 0.0)))
+
+
+def _best_match(image: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Best normalised cross-correlation, -1..1, of the middle of ``other`` with any place of ``image``."""
+    height, width = other.shape
+    top, left = round(height * BORDER), round(width * BORDER)
+    middle = other[top : height - top, left : width - left]
+    return float(cv2.matchTemplate(image, middle, cv2.TM_CCOEFF_NORMED).max())

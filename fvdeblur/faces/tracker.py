@@ -1,0 +1,266 @@
+"""Faces followed through a video, frame by frame, with a bounded look-ahead."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from fvdeblur.faces.cuts import CutDetector
+from fvdeblur.faces.detector import Detection, Detector
+from fvdeblur.faces.geometry import face_size, iou_matrix
+from fvdeblur.faces.motion import Pyramid, camera_shift, grey_pyramid
+from fvdeblur.faces.track import Track
+
+CONFIRMATION_SCORE = 0.5
+"""A face is reported only if its track reaches this detection score at least once."""
+
+LONGEST_GAP = 30
+"""Frames for which a face may stay undetected before its track ends."""
+
+LARGE_MOTION = 0.4
+"""Motion since the last detection, in units of the face's size, after which the detector is asked earlier."""
+
+LOST_INTERVAL = 2
+"""Frames between detections while a face is lost."""
+
+LARGEST_STEP = 0.5
+STEP_GROWTH = 0.03
+"""Largest distance of a detection from the prediction, in units of the face's size, and its growth with each
+frame since the face was seen."""
+
+LARGEST_SIZE_RATIO = 1.7
+DUPLICATE_OVERLAP = 0.5
+_IMPOSSIBLE = 1e3
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedFace:
+    """One face in one frame.
+
+    Attributes
+    ----------
+    track : int
+        Number of the track, from 0: the same face in the same shot keeps it; never reused.
+    box : float32 [4]
+        x0, y0, x1, y1 in full-resolution pixels, steadied in time; may reach beyond the picture.
+    score : float
+        Detection score 0..1, averaged over the detections near this frame.
+    landmarks : float32 [5, 2] or None
+        As in `Detection`, in full-resolution pixels.
+    """
+
+    track: int
+    box: NDArray[np.float32]
+    score: float
+    landmarks: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedFrame:
+    """The faces of one frame.
+
+    Attributes
+    ----------
+    index : int
+        Number of the frame in the order in which they were pushed, from 0.
+    shot : int
+        Number of the shot, from 0.
+    starts_shot : bool
+        Whether this is the first frame of its shot.
+    faces : tuple of TrackedFace
+        In the order of their track numbers.
+    """
+
+    index: int
+    shot: int
+    starts_shot: bool
+    faces: tuple[TrackedFace, ...]
+
+
+class FaceTracker:
+    """Finds the faces of a video and follows them.
+
+    Frames are pushed as small previews and come out again in order, each exactly once, ``lookahead`` frames
+    later (at a cut and at the end at once). The detector runs on the first frame of each shot and then on
+    every ``detect_every``-th, earlier where a face moves fast or is lost. Between, faces are followed by
+    their pixels. A track ends at a cut, at the picture's edge, or when its face stays undetected for a
+    second.
+
+    Parameters
+    ----------
+    detector : Detector
+        See `fvdeblur.faces.create_detector`.
+    detect_every : int
+        Frames between two detections, at least 1.
+    lookahead : int
+        Frames after a frame that are seen before it is reported, at least ``detect_every``. It is the half-
+        width of the smoothing window, too.
+
+    Raises
+    ------
+    ValueError
+        ``detect_every`` or ``lookahead`` is too small.
+    """
+
+    def __init__(self, detector: Detector, *, detect_every: int = 4, lookahead: int = 14) -> None:
+        if detect_every < 1 or lookahead < detect_every:
+            raise ValueError("detect_every must be at least 1 and lookahead at least detect_every")
+        self._detector = detector
+        self._detect_every = detect_every
+        self.lookahead = lookahead
+        self._cuts = CutDetector()
+        self._frame = -1
+        self._shot = -1
+        self._next_id = 0
+        self._scales: deque[float] = deque()  # of the frames not reported yet
+        self._tracks: list[Track] = []
+        self._pyramids: deque[Pyramid] = deque(maxlen=detect_every)
+        self._shot_start = 0
+        self._last_detection = 0
+        self._flushed = False
+
+    def push(self, preview: NDArray[np.uint8], scale: float) -> list[TrackedFrame]:
+        """Take the next frame.
+
+        Parameters
+        ----------
+        preview : uint8 RGB [h, w, 3]
+            The whole frame, reduced; a longer side of 640 pixels suits the detectors.
+        scale : float
+            Full-resolution pixels for each preview pixel.
+
+        Returns
+        -------
+        list of TrackedFrame
+            The frames that are settled now: none, one, or at a cut all that were held back.
+        """
+        ready: list[TrackedFrame] = []
+        if self._cuts.update(preview) or self._flushed:
+            ready = self._finish_shot()
+            self._shot += 1
+            self._shot_start = self._frame + 1
+            self._flushed = False
+        self._frame += 1
+        self._scales.append(scale)
+        pyramid = grey_pyramid(preview)
+        self._follow(preview, pyramid)
+        self._pyramids.append(pyramid)
+        if len(self._scales) > self.lookahead:
+            ready.append(self._report())
+        return ready
+
+    def flush(self) -> list[TrackedFrame]:
+        """Report the frames that are still held back; a frame pushed later begins a new shot."""
+        self._flushed = True
+        return self._finish_shot()
+
+    def _finish_shot(self) -> list[TrackedFrame]:
+        ready = [self._report() for _ in range(len(self._scales))]
+        self._tracks.clear()
+        self._pyramids.clear()
+        return ready
+
+    def _follow(self, preview: NDArray[np.uint8], pyramid: Pyramid) -> None:
+        """Bring all tracks into the current frame."""
+        tracks = self._active()
+        camera = camera_shift(self._pyramids[-1], pyramid) if tracks else np.zeros(2)
+        for track in tracks:
+            track.advance(self._frame, pyramid, camera)
+        if self._frame == self._shot_start or self._detection_due():
+            self._detect(preview, pyramid)
+        for track in self._active():
+            unseen = self._frame - track.last.frame
+            never_again = track.sightings == 1 and track.misses > 2
+            track.ended = track.ended or unseen > LONGEST_GAP or never_again
+
+    def _active(self) -> list[Track]:
+        return [track for track in self._tracks if not track.ended]
+
+    def _detection_due(self) -> bool:
+        elapsed = self._frame - self._last_detection
+        if elapsed >= self._detect_every:
+            return True
+        for track in self._active():
+            if track.misses and track.sightings > 1:
+                if elapsed >= LOST_INTERVAL:
+                    return True
+            elif not track.matched(self._frame) or track.moved(self._frame) > LARGE_MOTION:
+                return True
+        return False
+
+    def _detect(self, preview: NDArray[np.uint8], pyramid: Pyramid) -> None:
+        detections = self._detector.detect(preview)
+        tracks = self._active()
+        first_pending = self._frame - len(self._scales) + 1
+        pairs = self._assign(tracks, detections)
+        for index, track in enumerate(tracks):
+            if index in pairs:
+                track.observe(self._frame, detections[pairs[index]], pyramid, first_pending)
+            else:
+                track.misses += 1
+        undetected = range(self._last_detection + 1, self._frame)
+        earlier = list(zip(reversed(undetected), reversed(self._pyramids), strict=False))
+        for index in sorted(set(range(len(detections))) - set(pairs.values())):
+            track = Track(self._frame, detections[index], pyramid)
+            track.extend_back(earlier)
+            self._tracks.append(track)
+        self._last_detection = self._frame
+
+    def _assign(self, tracks: list[Track], detections: list[Detection]) -> dict[int, int]:
+        """Pair tracks with detections by position and size: index of the track to index of the detection."""
+        if not tracks or not detections:
+            return {}
+        predicted = np.array([track.box(self._frame) for track in tracks])
+        found = np.array([detection.box for detection in detections], np.float64)
+        sizes = [np.array([face_size(box) for box in boxes]) for boxes in (predicted, found)]
+        mean_size = np.maximum((sizes[0][:, None] + sizes[1][None, :]) / 2, 1.0)
+        ratio = np.abs(np.log(np.maximum(sizes[0][:, None], 1.0) / np.maximum(sizes[1][None, :], 1.0)))
+        centres = [(boxes[:, :2] + boxes[:, 2:]) / 2 for boxes in (predicted, found)]
+        distance = np.linalg.norm(centres[0][:, None] - centres[1][None, :], axis=2) / mean_size
+        unseen = np.array([self._frame - track.last.frame for track in tracks])
+        reach = LARGEST_STEP + STEP_GROWTH * unseen[:, None]
+        cost = distance + ratio + 0.5 * (1 - iou_matrix(predicted, found))
+        cost[(distance > reach) | (ratio > np.log(LARGEST_SIZE_RATIO))] = _IMPOSSIBLE
+        rows, columns = linear_sum_assignment(cost)
+        return {
+            int(row): int(column)
+            for row, column in zip(rows, columns, strict=True)
+            if cost[row, column] < _IMPOSSIBLE
+        }
+
+    def _report(self) -> TrackedFrame:
+        """Settle the oldest frame that is held back."""
+        frame = self._frame - len(self._scales) + 1
+        scale = self._scales.popleft()
+        present = [
+            track
+            for track in self._tracks
+            if track.best_score >= CONFIRMATION_SCORE
+            and (track.sightings > 1 or track.misses == 0)
+            and track.present(frame, self.lookahead)
+        ]
+        # Of two tracks in one place, the one whose face was seen nearest in time is in front.
+        present.sort(key=lambda track: min(abs(seen.frame - frame) for seen in track.observations))
+        boxes: list[NDArray[np.float64]] = []
+        faces = []
+        for track in present:
+            box, score, landmarks = track.smoothed(frame, self.lookahead)
+            if boxes and iou_matrix(box, np.array(boxes)).max() > DUPLICATE_OVERLAP:
+                continue
+            boxes.append(box)
+            if track.public_id is None:
+                track.public_id, self._next_id = self._next_id, self._next_id + 1
+            points = None if landmarks is None else (landmarks * scale).astype(np.float32)
+            faces.append(TrackedFace(track.public_id, (box * scale).astype(np.float32), score, points))
+        faces.sort(key=lambda face: face.track)
+
+        settled = frame - self.lookahead
+        self._tracks = [track for track in self._tracks if not track.ended or track.last.frame > settled]
+        for track in self._tracks:
+            track.forget(settled)
+        starts = frame == self._shot_start
+        return TrackedFrame(frame, self._shot, starts, tuple(faces))

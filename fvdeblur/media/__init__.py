@@ -1,0 +1,21 @@
+"""Reading, changing and writing video files."""
+
+from fvdeblur.media.pixel_formats import supported
+from fvdeblur.media.planes import FramePlanes
+from fvdeblur.media.probe import VideoInfo, probe
+from fvdeblur.media.reader import DecodedFrame, VideoReader
+from fvdeblur.media.remux import copy_streams
+from fvdeblur.media.timecode import parse_timecode
+from fvdeblur.media.writer import VideoWriter
+
+__all__ = [
+    "DecodedFrame",
+    "FramePlanes",
+    "VideoInfo",
+    "VideoReader",
+    "VideoWriter",
+    "copy_streams",
+    "parse_timecode",
+    "probe",
+    "supported",
+]

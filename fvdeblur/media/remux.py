@@ -1,0 +1,76 @@
+"""Copying a whole video into a new file without decoding it."""
+
+import os
+from typing import Any
+
+from fvdeblur.media.copying import CopiedStreams
+from fvdeblur.media.encoders import MOV_FAMILY
+from fvdeblur.media.failures import writing
+from fvdeblur.media.probe import probe
+from fvdeblur.media.streams import note_lost_aspect, open_output, set_display_matrix, settle_timecode
+from fvdeblur.media.target import OutputTarget
+
+
+def copy_streams(
+    source: str | os.PathLike[str], target: str | os.PathLike[str], *, overwrite: bool = False
+) -> list[str]:
+    """Copy all streams of a video into a new file without decoding them.
+
+    Parameters
+    ----------
+    source : str or os.PathLike
+        The video.
+    target : str or os.PathLike
+        The new file; its suffix decides the container.
+    overwrite : bool
+        Whether a file that stands there already may be replaced.
+
+    Returns
+    -------
+    list of str
+        What could not be copied, one line each.
+
+    Raises
+    ------
+    UsageError
+        `source` does not exist, `target` is `source`, exists already, or has an unknown suffix.
+    InputError
+        `source` is not a video.
+    OutputError
+        `target` cannot be written, or its container cannot hold the video stream.
+    """
+    info = probe(source)
+    place = OutputTarget(target, source, overwrite)
+    streams: CopiedStreams | None = None
+    try:
+        streams = CopiedStreams(info, place.container, trimmed=False)
+        output = open_output(place, info, streams.metadata)
+
+        def add_video(stream: Any) -> Any:
+            video = output.add_stream_from_template(stream, opaque=True)
+            if info.sample_aspect_ratio != 1:
+                video.codec_context.sample_aspect_ratio = info.sample_aspect_ratio
+            if place.container in MOV_FAMILY and "mov" in info.container and info.codec_tag:
+                video.codec_context.codec_tag = info.codec_tag
+            return video
+
+        with writing(place.path):
+            video = streams.add_to(output, add_video)
+            set_display_matrix(video, info, streams.notes)
+            if place.container in MOV_FAMILY:
+                # The muxer needs a frame rate for it, which PyAV does not set on copied streams.
+                settle_timecode(output, video, None, streams.notes)
+            note_lost_aspect(info, place.container, info.codec, streams.notes)
+            streams.include(info.stream_index, video)
+            streams.start(output, info.origin, None)
+            output.start_encoding()
+            output.mux(list(streams.pictures()))
+            for packet in streams.until(None):
+                output.mux(packet)
+            output.close()
+        place.commit()
+        return streams.notes
+    finally:
+        if streams is not None:
+            streams.close()
+        place.discard()

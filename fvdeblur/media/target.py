@@ -1,0 +1,89 @@
+"""The output file: written beside its place, and moved there only when it is whole."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from fvdeblur.errors import UsageError
+from fvdeblur.media.encoders import CONTAINERS, container_format
+from fvdeblur.media.failures import shown, writing
+
+
+class OutputTarget:
+    """A file that appears under its name only when `commit` is called.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Where the finished file will stand; its suffix decides the container.
+    source : str or os.PathLike
+        The input, which is never overwritten.
+    overwrite : bool
+        Whether a file that stands at `path` already may be replaced.
+
+    Raises
+    ------
+    UsageError
+        The suffix is unknown, the output is the input, or a file stands there and `overwrite` is False.
+    OutputError
+        The file cannot be created there.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], source: str | os.PathLike[str], overwrite: bool) -> None:
+        self.path = Path(os.path.abspath(path))
+        self.partial = self.path.with_name(self.path.name + ".partial")
+        self._committed = False
+        container = container_format(self.path)
+        if container is None:
+            raise UsageError(
+                f"{shown(path)}: the suffix names no video container; use one of {', '.join(CONTAINERS)}"
+            )
+        self.container = container
+        if _same_file(self.path, source) or _same_file(self.partial, source):
+            raise UsageError(
+                f"{shown(path)}: the output would replace the input; choose another name with -o"
+            )
+        with writing(self.path):
+            if os.path.isdir(self.path):
+                raise UsageError(f"{shown(path)}: is a folder; name a file in it with -o")
+            if os.path.lexists(self.path) and not overwrite:
+                raise UsageError(f"{shown(path)} exists; use --overwrite or -o")
+            self.partial.unlink(missing_ok=True)
+            self.partial.touch()
+
+    def commit(self) -> None:
+        """Bring the written data to the disk and give the file its name.
+
+        Raises
+        ------
+        OutputError
+            The system refuses.
+        """
+        with writing(self.path):
+            _flush(self.partial)
+            os.replace(self.partial, self.path)
+            self._committed = True
+        # Not every system can flush a folder; the file itself is safe.
+        with suppress(OSError):
+            _flush(self.path.parent)
+
+    def discard(self) -> None:
+        """Remove what was written, unless it was committed."""
+        if not self._committed:
+            with suppress(OSError):
+                self.partial.unlink(missing_ok=True)
+
+
+def _same_file(one: Path, other: str | os.PathLike[str]) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

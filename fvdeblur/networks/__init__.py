@@ -1,0 +1,38 @@
+"""Network definitions and their registry; pure ``torch.nn``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from fvdeblur.errors import UsageError
+from fvdeblur.networks.fvd import FVD, multiply_accumulates
+from fvdeblur.networks.window import window_indices
+
+_REGISTRY: dict[str, Callable[..., nn.Module]] = {"fvd": FVD}
+
+
+def create(name: str, **options: Any) -> nn.Module:
+    """Create an untrained network by its registered name.
+
+    Raises
+    ------
+    UsageError
+        The name is not registered or an option does not fit; the text lists what there is.
+    """
+    if name not in _REGISTRY:
+        raise UsageError(f"unknown network {name!r}; there are: {', '.join(names())}")
+    try:
+        return _REGISTRY[name](**options)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"network {name!r}: {error}") from error
+
+
+def names() -> list[str]:
+    """Registered network names."""
+    return sorted(_REGISTRY)
+
+
+__all__ = ["FVD", "create", "multiply_accumulates", "names", "window_indices"]

@@ -1,0 +1,59 @@
+"""Run one stage of a pipeline in a thread of its own, with a bounded queue behind it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Generator, Iterable
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+
+_POLL = 0.1
+
+
+def in_background(items: Iterable[Item], size: int) -> Generator[Item, None, None]:
+    """Iterate over ``items`` in a thread and yield them here, at most ``size`` ahead.
+
+    An error in the thread is raised here, after the items before it. Closing the generator (or leaving it by an
+    error) stops the thread and waits for it, so that nothing runs on behind the caller's back.
+    """
+    held: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=size)
+    stopped = threading.Event()
+
+    def put(kind: str, value: Any) -> bool:
+        while not stopped.is_set():
+            try:
+                held.put((kind, value), timeout=_POLL)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not put("item", item):
+                    break
+        except BaseException as error:  # handed over, whatever it is
+            put("error", error)
+        else:
+            put("end", None)
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
+
+    thread = threading.Thread(target=work, name="fvdeblur-stage", daemon=True)
+    thread.start()
+    try:
+        while True:
+            kind, value = held.get()
+            if kind == "end":
+                return
+            if kind == "error":
+                raise value
+            yield value
+    finally:
+        stopped.set()
+        thread.join()

@@ -1,0 +1,122 @@
+"""Square crops around faces: cut from the planes, brought to the network's size, and the soft mask to blend back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from fvdeblur.faces import face_square
+from fvdeblur.media import FramePlanes
+
+FloatArray = NDArray[np.float32]
+
+CONTEXT = 1.8
+"""Side of a crop in units of the longer side of the face box."""
+
+MASK_FULL, MASK_ZERO = 0.66, 0.96
+"""The blend mask is 1 up to the first and 0 from the second distance on, in units of half the crop's side."""
+
+
+@dataclass(frozen=True)
+class CropPlan:
+    """Which square of the picture a face is restored in, and at what size.
+
+    Attributes
+    ----------
+    left, top, side
+        The square in pixels of the upright picture; it may reach beyond the picture.
+    size
+        Side that the network works at; equal to ``side`` unless the face is larger than the network's limit.
+    """
+
+    left: int
+    top: int
+    side: int
+    size: int
+
+
+def plan_crop(box: FloatArray, multiple: int, largest_side: int) -> CropPlan:
+    """Plan the crop of a face box [x0, y0, x1, y1] in pixels.
+
+    The side is rounded up to twice ``multiple``, so that a slowly growing face does not change the network's shape
+    at every frame.
+    """
+    x, y, side = face_square(box, CONTEXT)
+    step = 2 * multiple
+    whole = max(step, int(np.ceil(side / step)) * step)
+    return CropPlan(round(x - whole / 2), round(y - whole / 2), whole, min(whole, largest_side))
+
+
+def cut(planes: FramePlanes, plan: CropPlan) -> FloatArray:
+    """Cut a crop: float32 [size, size, 3], R'G'B' clipped to 0..1; outside the picture its edge is repeated."""
+    x0, y0, x1, y1 = _inside(planes, plan)
+    crop = planes.read_rgb(x0, y0, x1, y1)
+    around = (y0 - plan.top, plan.top + plan.side - y1, x0 - plan.left, plan.left + plan.side - x1)
+    if any(around):
+        crop = np.asarray(cv2.copyMakeBorder(crop, *around, cv2.BORDER_REPLICATE), np.float32)
+    if plan.size != plan.side:
+        crop = np.asarray(cv2.resize(crop, (plan.size, plan.size), interpolation=cv2.INTER_AREA), np.float32)
+    return np.clip(crop, 0, 1)
+
+
+def blend(planes: FramePlanes, changes: Sequence[tuple[CropPlan, FloatArray]], strength: float) -> None:
+    """Add changes, float32 [size, size, 3] each, to the picture under their soft masks, in place.
+
+    Where crops of several faces overlap, their changes are averaged by the masks instead of added up.
+    """
+    plans = [plan for plan, _ in changes]
+    for i, (plan, change) in enumerate(changes):
+        if plan.size != plan.side:
+            side = (plan.side, plan.side)
+            change = np.asarray(cv2.resize(change, side, interpolation=cv2.INTER_CUBIC), np.float32)
+        mask = soft_mask(plan.side)
+        total = _mask_total(plan, plans[:i] + plans[i + 1 :])
+        if total is not None:
+            mask = mask / np.maximum(total, np.float32(1))
+        change = change * (mask[:, :, None] * np.float32(strength))
+        x0, y0, x1, y1 = _inside(planes, plan)
+        planes.add_rgb(x0, y0, change[y0 - plan.top : y1 - plan.top, x0 - plan.left : x1 - plan.left])
+
+
+def _mask_total(plan: CropPlan, others: Sequence[CropPlan]) -> FloatArray | None:
+    """Sum of all masks over one crop's square, float32 [side, side]; None where no other crop reaches it."""
+    total = None
+    for other in others:
+        x0, x1 = max(plan.left, other.left), min(plan.left + plan.side, other.left + other.side)
+        y0, y1 = max(plan.top, other.top), min(plan.top + plan.side, other.top + other.side)
+        if x1 > x0 and y1 > y0:
+            total = soft_mask(plan.side).copy() if total is None else total
+            part = soft_mask(other.side)
+            total[y0 - plan.top : y1 - plan.top, x0 - plan.left : x1 - plan.left] += part[
+                y0 - other.top : y1 - other.top, x0 - other.left : x1 - other.left
+            ]
+    return total
+
+
+def overlaps(planes: FramePlanes, plan: CropPlan) -> bool:
+    """Whether any of the square lies in the picture."""
+    x0, y0, x1, y1 = _inside(planes, plan)
+    return x1 > x0 and y1 > y0
+
+
+def _inside(planes: FramePlanes, plan: CropPlan) -> tuple[int, int, int, int]:
+    return (
+        max(plan.left, 0),
+        max(plan.top, 0),
+        min(plan.left + plan.side, planes.width),
+        min(plan.top + plan.side, planes.height),
+    )
+
+
+@lru_cache(maxsize=64)
+def soft_mask(side: int) -> FloatArray:
+    """Blend mask float32 [side, side] in 0..1: a rounded square that falls smoothly to exactly 0 at the edge."""
+    axis = np.abs((np.arange(side) + 0.5) / (side / 2) - 1)
+    distance = (axis[None, :] ** 4 + axis[:, None] ** 4) ** 0.25
+    ramp = np.clip((MASK_ZERO - distance) / (MASK_ZERO - MASK_FULL), 0, 1)
+    return (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)

@@ -1,0 +1,256 @@
+"""The one door of the product: a video file in, the same video with sharper faces out."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from fvdeblur.errors import UsageError
+from fvdeblur.faces import create_detector
+from fvdeblur.media import DecodedFrame, VideoInfo, VideoReader, VideoWriter, copy_streams
+from fvdeblur.restoration.background import in_background
+from fvdeblur.restoration.restorer import Restorer
+from fvdeblur.restoration.settings import Settings
+from fvdeblur.restoration.stream import FaceRestorer, TrackedPicture, track
+
+VIDEO_SUFFIXES = (
+    ".avi",
+    ".m4v",
+    ".mkv",
+    ".mov",
+    ".mp4",
+    ".mpg",
+    ".mpeg",
+    ".mts",
+    ".m2ts",
+    ".mxf",
+    ".ts",
+    ".webm",
+)
+"""Files of a folder that are taken for videos."""
+
+OUTPUT_MARK = ".deblurred"
+
+QUEUE_LENGTH = 4
+"""Frames that one stage of the pipeline may be ahead of the next."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes
+    ----------
+    frames
+        Frames written.
+    total
+        Frames expected; None where the file does not say.
+    faces
+        Faces restored so far, counted in every frame.
+    """
+
+    frames: int
+    total: int | None
+    faces: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did.
+
+    Attributes
+    ----------
+    input, output
+        The files.
+    frames
+        Frames written.
+    people
+        Number of face tracks.
+    restored
+        Faces restored, counted in every frame.
+    left_alone
+        Faces left alone, counted in every frame, by reason.
+    copied
+        The streams were copied as they are, because no face was changed.
+    model, device, precision, detector
+        What really ran.
+    damage
+        What of the input could not be decoded.
+    notes
+        What else the user should know.
+    seconds
+        Wall-clock time.
+    """
+
+    input: Path
+    output: Path
+    frames: int
+    people: int
+    restored: int
+    left_alone: dict[str, int]
+    copied: bool
+    model: str
+    device: str
+    precision: str
+    detector: str
+    seconds: float
+    damage: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def default_output(path: str | Path) -> Path:
+    """``<stem>.deblurred<suffix>`` beside the input."""
+    path = Path(path)
+    return path.with_name(f"{path.stem}{OUTPUT_MARK}{path.suffix}")
+
+
+def find_videos(folder: str | Path) -> list[Path]:
+    """Videos directly in a folder, sorted by name, without earlier outputs of this program.
+
+    Raises
+    ------
+    UsageError
+        There is none.
+    """
+    folder = Path(folder)
+    found = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not path.stem.endswith(OUTPUT_MARK)
+    ]
+    if not found:
+        raise UsageError(f"{folder}: holds no videos (looked for {', '.join(VIDEO_SUFFIXES)})")
+    return found
+
+
+class Deblurrer:
+    """Deblurs the faces of videos; the model is loaded once and serves any number of files.
+
+    Parameters
+    ----------
+    settings
+        How to work; single values can be given as keyword arguments instead.
+
+    Raises
+    ------
+    UsageError
+        A setting is unknown or cannot be had on this machine.
+    InputError
+        The model's files are damaged.
+
+    Examples
+    --------
+    >>> from fvdeblur import Deblurrer
+    >>> summary = Deblurrer(strength=0.8).run("clip.mp4")  # doctest: +SKIP
+    """
+
+    def __init__(self, settings: Settings | None = None, **values: object) -> None:
+        try:
+            self.settings = replace(settings or Settings(), **values)  # type: ignore[arg-type]
+        except TypeError as error:
+            raise UsageError(f"unknown setting ({error})") from error
+        if self.settings.threads:
+            torch.set_num_threads(self.settings.threads)
+        self._restorer = Restorer(self.settings.model, self.settings.device, self.settings.precision)
+        self._detector = create_detector(
+            self.settings.detector, threads=self.settings.threads, device=self._restorer.device.type
+        )
+
+    def run(
+        self,
+        path: str | Path,
+        output: str | Path | None = None,
+        *,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Summary:
+        """Deblur one video.
+
+        Parameters
+        ----------
+        path
+            The video.
+        output
+            Where to write; None: ``<stem>.deblurred<suffix>`` beside the input.
+        progress
+            Called after every frame written.
+
+        Raises
+        ------
+        UsageError
+            The input is missing, the output is there already or is the input itself, or an option does not fit.
+        InputError
+            The input cannot be read as a video.
+        OutputError
+            The output cannot be written. Nothing stands under its name then.
+        """
+        began = time.monotonic()
+        settings = self.settings
+        source = Path(path)
+        target = default_output(source) if output is None else Path(output)
+        with (
+            VideoReader(source, start=settings.start, end=settings.end, threads=settings.threads) as reader,
+            VideoWriter(
+                target,
+                reader,
+                codec=settings.codec,
+                crf=settings.crf,
+                preset=settings.preset,
+                threads=settings.threads,
+                overwrite=settings.overwrite,
+            ) as writer,
+        ):
+            faces = FaceRestorer(self._restorer, reader.info.rotation, settings.strength, settings.min_face)
+            total = expected_frames(reader.info, settings.start, settings.end)
+            written = 0
+            stream = self._restored(reader, faces)
+            try:
+                for decoded in stream:
+                    writer.write(decoded.frame)
+                    written += 1
+                    if progress is not None:
+                        progress(Progress(written, total, faces.tally.restored))
+            finally:
+                stream.close()
+            unchanged = faces.tally.restored == 0 and not settings.encoding_asked_for and not reader.damage
+            notes = list(reader.notes)
+            if not unchanged:
+                writer.finish()
+                notes += writer.notes
+        if unchanged:
+            notes += copy_streams(source, target, overwrite=settings.overwrite)
+        tally = faces.tally
+        return Summary(
+            input=source,
+            output=target,
+            frames=written,
+            people=len(tally.tracks),
+            restored=tally.restored,
+            left_alone=dict(tally.left_alone),
+            copied=unchanged,
+            model=settings.model,
+            device=self._restorer.device_name,
+            precision=self._restorer.precision,
+            detector=self._detector.name,
+            seconds=time.monotonic() - began,
+            damage=list(reader.damage),
+            notes=notes,
+        )
+
+    def _restored(self, reader: VideoReader, faces: FaceRestorer) -> Generator[DecodedFrame, None, None]:
+        def tracked() -> Iterator[TrackedPicture]:
+            yield from track(reader, reader.info.rotation, self._detector)
+
+        return in_background(faces(in_background(tracked(), QUEUE_LENGTH)), QUEUE_LENGTH)
+
+
+def expected_frames(info: VideoInfo, start: float | None, end: float | None) -> int | None:
+    """How many frames the part from ``start`` to ``end`` seconds should have, as far as the file says."""
+    if info.frames is None or info.duration is None:
+        return info.frames if start is None and end is None else None
+    kept = min(info.duration, end if end is not None else math.inf) - (start or 0)
+    return max(0, round(info.frames * kept / info.duration)) if info.duration > 0 else info.frames

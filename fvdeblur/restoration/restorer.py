@@ -1,0 +1,146 @@
+"""A network on a device: windows of face crops in, changes of their central frames out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from fvdeblur.errors import UsageError
+from fvdeblur.restoration.weights import ModelCard, load_model
+
+FloatArray = NDArray[np.float32]
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def select_device(name: str) -> torch.device:
+    """Resolve ``auto``, ``cpu`` or ``cuda[:N]``.
+
+    Raises
+    ------
+    UsageError
+        The name is unknown, or there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    kind, _, number = name.partition(":")
+    if kind != "cuda" or (":" in name and not number.isdecimal()):
+        raise UsageError(f"unknown device {name!r}; use auto, cpu or cuda[:N]")
+    if not torch.cuda.is_available():
+        raise UsageError(
+            f"device {name!r} was asked for, but this machine has no usable CUDA device; use cpu"
+        )
+    if number and int(number) >= torch.cuda.device_count():
+        raise UsageError(
+            f"device {name!r} does not exist; there are {torch.cuda.device_count()} CUDA devices"
+        )
+    return torch.device(name)
+
+
+def select_precision(name: str, device: torch.device) -> str:
+    """Resolve ``auto``: bf16 where the device computes it natively, else fp16 on a GPU and fp32 on a CPU.
+
+    Raises
+    ------
+    UsageError
+        The name is unknown, or the device is a CPU and fp16 was asked for.
+    """
+    if name not in PRECISIONS:
+        raise UsageError(f"unknown precision {name!r}; use {', '.join(PRECISIONS)}")
+    if device.type == "cuda":
+        if name == "auto":
+            return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        return name
+    if name == "fp16":
+        raise UsageError("precision 'fp16' needs a GPU; use fp32, bf16 or auto on a CPU")
+    if name == "auto":
+        return "bf16" if _has_bf16_instructions() else "fp32"
+    return name
+
+
+def _has_bf16_instructions() -> bool:
+    capabilities = torch.cpu.get_capabilities()
+    return any(bool(capabilities.get(key)) for key in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+class Restorer:
+    """A released network ready to run.
+
+    Parameters
+    ----------
+    model
+        Name of a released model.
+    device
+        ``auto``, ``cpu`` or ``cuda[:N]``.
+    precision
+        ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+    """
+
+    def __init__(self, model: str = "fvd", device: str = "auto", precision: str = "auto") -> None:
+        self.device = select_device(device)
+        self.precision = select_precision(precision, self.device)
+        exact, self.card = load_model(model)
+        self._prepare(exact)
+
+    @classmethod
+    def of(
+        cls, network: nn.Module, card: ModelCard, device: str = "auto", precision: str = "auto"
+    ) -> Restorer:
+        """Wrap a network that is already in memory, e.g. one in training."""
+        restorer = cls.__new__(cls)
+        restorer.device = select_device(device)
+        restorer.precision = select_precision(precision, restorer.device)
+        restorer.card = card
+        restorer._prepare(network)
+        return restorer
+
+    def _prepare(self, exact: nn.Module) -> None:
+        self.frames = int(exact.frames)  # type: ignore[arg-type]
+        self.multiple = int(exact.multiple)  # type: ignore[arg-type]
+        self._exact = exact.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = self._exact
+        if self.precision != "fp32":
+            self._network = copy.deepcopy(exact).to(  # type: ignore[call-overload]
+                self.device, dtype=_DTYPES[self.precision], memory_format=torch.channels_last
+            )
+
+    @property
+    def device_name(self) -> str:
+        """The device as a person would call it."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
+
+    def changes(self, windows: Sequence[FloatArray]) -> list[FloatArray | None]:
+        """Change of the central frame of each window.
+
+        Parameters
+        ----------
+        windows
+            float32 [frames, H, W, 3] each, R'G'B' in 0..1, all of one size whose sides are multiples of
+            ``self.multiple``.
+
+        Returns
+        -------
+        One float32 [H, W, 3] change a window; None where the network gave no finite numbers, not even in fp32.
+        """
+        batch = torch.from_numpy(np.stack(windows)).permute(0, 1, 4, 2, 3).flatten(1, 2)
+        results: list[FloatArray | None] = list(self._run(self._network, batch))
+        for i, change in enumerate(results):
+            if change is not None and not np.isfinite(change).all():
+                again = self._run(self._exact, batch[i : i + 1])[0]
+                results[i] = again if np.isfinite(again).all() else None
+        return results
+
+    @torch.inference_mode()
+    def _run(self, network: nn.Module, batch: torch.Tensor) -> list[FloatArray]:
+        dtype = next(network.parameters()).dtype
+        given = batch.to(self.device, dtype=dtype, memory_format=torch.channels_last)
+        change = network(given).float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        return list(change)

@@ -1,0 +1,64 @@
+"""What a user can choose; the one place where the defaults stand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fvdeblur.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a video is deblurred and written; the command line has the same options and defaults.
+
+    Attributes
+    ----------
+    model
+        Name of a released model.
+    device
+        ``auto``, ``cpu`` or ``cuda[:N]``.
+    precision
+        ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+    strength
+        Factor of the change, 0 (nothing) to 1 (all of it).
+    start, end
+        Part to keep, in seconds from the start of the file; None: from the beginning, to the end.
+    min_face
+        Faces smaller than this many pixels (square root of the box's area) are left alone.
+    detector
+        ``auto``, ``centerface`` or ``scrfd``.
+    codec, crf, preset
+        Video encoder, its quality and its speed; None: the source's codec family with defaults that lose nothing
+        visible.
+    threads
+        Threads of each stage; 0: chosen by the libraries.
+    overwrite
+        Whether an output that is there already may be replaced.
+    """
+
+    model: str = "fvd"
+    device: str = "auto"
+    precision: str = "auto"
+    strength: float = 1.0
+    start: float | None = None
+    end: float | None = None
+    min_face: float = 24.0
+    detector: str = "auto"
+    codec: str | None = None
+    crf: float | None = None
+    preset: str | None = None
+    threads: int = 0
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength <= 1:
+            raise UsageError(f"strength must be between 0 and 1, not {self.strength:g}")
+        if self.min_face < 0:
+            raise UsageError(f"the smallest face must not be negative, not {self.min_face:g}")
+        if self.threads < 0:
+            raise UsageError(f"the number of threads must not be negative, not {self.threads}")
+
+    @property
+    def encoding_asked_for(self) -> bool:
+        """Whether the user asked for an encoding or a trim, so that streams must not simply be copied."""
+        return any(value is not None for value in (self.codec, self.crf, self.preset, self.start, self.end))

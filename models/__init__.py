@@ -1,0 +1,1 @@
+"""Released weights, one folder a model; installed as ``fvdeblur.models``."""
