@@ -34,7 +34,7 @@ class CenterFaceDetector:
     Parameters
     ----------
     threads : int
-        Threads of one inference; 0 leaves the choice to onnxruntime.
+        Threads of one inference; 0 takes one for each processor core, at most four.
     device : str
         ``cpu``, ``cuda`` or ``cuda:N``; see `fvdeblur.faces.create_detector`.
     threshold : float

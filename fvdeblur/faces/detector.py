@@ -7,6 +7,7 @@ has put on the disk; it is never downloaded.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,9 @@ DETECTION_THRESHOLD = 0.3
 It is low on purpose: strong motion blur lowers the score of a real face to 0.3 to 0.5. The tracker keeps only
 tracks that reach its own, higher threshold at least once.
 """
+
+
+MOST_THREADS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +81,7 @@ def create_detector(
         ``centerface``, ``scrfd``, or ``auto``: SCRFD if an insightface model pack lies on the disk, else
         CenterFace.
     threads : int
-        Threads of one inference; 0 leaves the choice to onnxruntime.
+        Threads of one inference; 0 takes one for each processor core, at most four.
     device : str
         ``cpu``, ``cuda`` or ``cuda:N``. CUDA is used where the installed onnxruntime has it;
         ``Detector.provider`` says what really runs.
@@ -114,12 +118,13 @@ def create_detector(
 def session_options(threads: int) -> Any:
     """Options of an onnxruntime session that shares the processor politely with torch.
 
-    Threads that wait do not spin; only warnings about real errors are printed.
+    Threads that wait do not spin, and they are not pinned to cores: with the number left to onnxruntime they would
+    be, and an inference would wait for whoever else uses its core. Only errors are printed.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or min(os.cpu_count() or 1, MOST_THREADS)
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -90,27 +90,28 @@ class Track:
         step = self._motion[frame] - self._motion[self.last.frame]
         return float(np.linalg.norm(step) / np.sqrt(self.last.size.prod()))
 
-    def advance(self, frame: int, pyramid: Pyramid, camera: NDArray[np.float64]) -> None:
-        """Follow the face into the next frame, given the shift of the whole picture since the last one.
+    def advance(self, frame: int, pyramid: Pyramid, camera: NDArray[np.float64], first_pending: int) -> None:
+        """Follow the face into the next frame, given the shift [2] of the whole picture since the last one.
 
-        Where its pixels are not found, it is taken to go on as before, relative to the picture.
+        Where its pixels are not found, it is taken to go on as before, relative to the picture. When they are
+        found again, the frames between are corrected, from ``first_pending`` on: those before are reported.
         """
         guess = self._motion[frame - 1] + camera + self._velocity
         since_patch = self._motion[self.last.frame]
         match = self._patch.find(pyramid, guess - since_patch)
+        self._motion[frame] = guess
         if match.correlation >= LEAST_CORRELATION:
-            self._motion[frame] = since_patch + match.shift
+            since = max(*self._matched, first_pending - 1)
+            self._spread(since_patch + match.shift - guess, since, frame)
             self._matched.add(frame)
             step = self._motion[frame] - self._motion[frame - 1]
             self._velocity = (self._velocity + step - camera) / 2
-        else:
-            self._motion[frame] = guess
         height, width = pyramid[0].shape
         if visible_fraction(self.box(frame), width, height) < LEAST_VISIBLE:
             self.ended = True
 
     def observe(self, frame: int, detection: Detection, pyramid: Pyramid, first_pending: int) -> None:
-        """Add a detection; it may correct frames from ``first_pending`` on, the others are reported."""
+        """Add a detection; it may correct the motion in the frames from ``first_pending`` on."""
         observation = Observation.from_detection(frame, detection)
         if self.observations:
             self._reconcile(observation, max(self.last.frame, first_pending - 1))
@@ -139,9 +140,13 @@ class Track:
         drift = observation.centre - self.last.centre - moved
         slipped = np.linalg.norm(drift) > LARGEST_DRIFT * np.sqrt(observation.size.prod())
         if slipped or not all(frame in self._matched for frame in frames[:-1]):
-            for frame in range(since + 1, observation.frame + 1):
-                share = (frame - since) / (observation.frame - since)
-                self._motion[frame] = self._motion[frame] + share * drift
+            self._spread(drift, since, observation.frame)
+
+    def _spread(self, correction: NDArray[np.float64], since: int, frame: int) -> None:
+        """Move the face by ``correction`` in a frame, and in those after ``since`` by a growing share of it."""
+        for number in range(since + 1, frame + 1):
+            share = (number - since) / (frame - since)
+            self._motion[number] = self._motion[number] + share * correction
 
     def present(self, frame: int, lookahead: int) -> bool:
         """Whether the face is taken to be visible in the frame, by all that is known now.

@@ -169,13 +169,18 @@ class FaceTracker:
         tracks = self._active()
         camera = camera_shift(self._pyramids[-1], pyramid) if tracks else np.zeros(2)
         for track in tracks:
-            track.advance(self._frame, pyramid, camera)
+            track.advance(self._frame, pyramid, camera, self._first_pending)
         if self._frame == self._shot_start or self._detection_due():
             self._detect(preview, pyramid)
         for track in self._active():
             unseen = self._frame - track.last.frame
             never_again = track.sightings == 1 and track.misses > 2
             track.ended = track.ended or unseen > LONGEST_GAP or never_again
+
+    @property
+    def _first_pending(self) -> int:
+        """Number of the oldest frame that is not reported yet."""
+        return self._frame - len(self._scales) + 1
 
     def _active(self) -> list[Track]:
         return [track for track in self._tracks if not track.ended]
@@ -195,11 +200,10 @@ class FaceTracker:
     def _detect(self, preview: NDArray[np.uint8], pyramid: Pyramid) -> None:
         detections = self._detector.detect(preview)
         tracks = self._active()
-        first_pending = self._frame - len(self._scales) + 1
         pairs = self._assign(tracks, detections)
         for index, track in enumerate(tracks):
             if index in pairs:
-                track.observe(self._frame, detections[pairs[index]], pyramid, first_pending)
+                track.observe(self._frame, detections[pairs[index]], pyramid, self._first_pending)
             else:
                 track.misses += 1
         undetected = range(self._last_detection + 1, self._frame)
@@ -234,7 +238,7 @@ class FaceTracker:
 
     def _report(self) -> TrackedFrame:
         """Settle the oldest frame that is held back."""
-        frame = self._frame - len(self._scales) + 1
+        frame = self._first_pending
         scale = self._scales.popleft()
         present = [
             track

@@ -4,7 +4,7 @@ from fvdeblur.media.pixel_formats import supported
 from fvdeblur.media.planes import FramePlanes
 from fvdeblur.media.probe import VideoInfo, probe
 from fvdeblur.media.reader import DecodedFrame, VideoReader
-from fvdeblur.media.remux import copy_streams
+from fvdeblur.media.remux import can_copy, copy_streams
 from fvdeblur.media.timecode import parse_timecode
 from fvdeblur.media.writer import VideoWriter
 
@@ -14,6 +14,7 @@ __all__ = [
     "VideoInfo",
     "VideoReader",
     "VideoWriter",
+    "can_copy",
     "copy_streams",
     "parse_timecode",
     "probe",

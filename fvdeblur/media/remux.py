@@ -4,11 +4,32 @@ import os
 from typing import Any
 
 from fvdeblur.media.copying import CopiedStreams
-from fvdeblur.media.encoders import MOV_FAMILY
+from fvdeblur.media.encoders import MOV_FAMILY, container_format
 from fvdeblur.media.failures import writing
-from fvdeblur.media.probe import probe
-from fvdeblur.media.streams import note_lost_aspect, open_output, set_display_matrix, settle_timecode
+from fvdeblur.media.probe import main_video_stream, open_input, probe
+from fvdeblur.media.streams import (
+    note_lost_aspect,
+    open_output,
+    set_display_matrix,
+    settle_timecode,
+    why_not,
+)
 from fvdeblur.media.target import OutputTarget
+
+
+def can_copy(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> bool:
+    """Tell whether the container that the suffix of `target` names holds the video of `source` as it is.
+
+    Raises
+    ------
+    UsageError
+        `source` does not exist.
+    InputError
+        `source` is not a video.
+    """
+    container = container_format(target)
+    with open_input(source) as opened:
+        return container is not None and not why_not(container, main_video_stream(source, opened))
 
 
 def copy_streams(
