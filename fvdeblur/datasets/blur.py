@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fvdeblur.datasets.clips import Clip
+from fvdeblur.datasets.degradation import degrade
 
 GRID_STEP = 8
 """The displacement field is computed on every 8th pixel and interpolated between."""
@@ -44,7 +45,8 @@ class BlurSettings:
     sharp_share
         In a segment of varying exposure, share of frames with no exposure time at all.
     noise
-        Largest standard deviation of the noise, in units of 1/255.
+        Largest standard deviation of the noise at a quarter of full brightness, in units of 1/255 (at black half of
+        it, at white one and a half times as much).
     compression_share
         Share of segments that are compressed.
     compression
@@ -59,9 +61,9 @@ class BlurSettings:
     shake_share: float = 0.6
     speed: tuple[float, float] = (0.4, 5.0)
     varying_share: float = 0.5
-    sharp_share: float = 0.15
-    noise: float = 2.0
-    compression_share: float = 0.4
+    sharp_share: float = 0.1
+    noise: float = 1.5
+    compression_share: float = 0.25
     compression: tuple[float, float] = (1.0, 8.0)
 
 
@@ -176,7 +178,7 @@ def synthesise(
     """
     if exposure is None:
         exposure = draw_exposures(rng, settings)
-    margin = math.ceil(float(settings.exposure[1]) / 2) + 1
+    margin = math.ceil(max(float(settings.exposure[1]), float(exposure.max())) / 2) + 1
     first, stride = _draw_frames(rng, clip, settings, margin)
     if speed is None:
         shaken = clip.is_still or rng.random() < settings.shake_share
@@ -185,7 +187,7 @@ def synthesise(
         region = _draw_region(rng, clip, settings)
     path = CameraPath(rng, speed, settings.size)
     gamma = 2.2 if rng.random() < 0.5 else 1.0
-    interpolate = speed > 0 or rng.random() < 0.7
+    interpolate = speed > 0 or stride > 1 or rng.random() < 0.7
 
     key = _key_frames(clip, first, stride, settings.length, margin)
     source, unit, centre = _resampled(key, region, settings.size, device)
@@ -208,7 +210,7 @@ def synthesise(
         if len(times) > 1:
             blurred[k] = _average(linear, times, margin, camera, flow, clip.is_still)
     blurred = blurred.clamp_(0, 1) ** (1 / gamma)
-    blurred = _degrade(blurred, settings, rng)
+    blurred = degrade(blurred, rng, settings.noise, settings.compression_share, settings.compression)
     return Segment(
         (blurred * 255).round_().to(torch.uint8),
         (sharp * 255).round_().to(torch.uint8),
@@ -369,62 +371,3 @@ def _average(
         seen = functional.grid_sample(linear[key][None], grid, padding_mode="reflection", align_corners=True)
         total += seen.reshape(3, len(members), size, size).sum(dim=1)
     return total / len(times)
-
-
-def _degrade(frames: Tensor, settings: BlurSettings, rng: np.random.Generator) -> Tensor:
-    """Sensor noise, then compression; float [T, 3, H, W] in 0..1."""
-    generator = torch.Generator(device=frames.device)
-    generator.manual_seed(int(rng.integers(2**62)))
-    sigma = rng.uniform(0, settings.noise) / 255 if rng.random() < 0.7 else 0.0
-    if sigma > 0:
-        level = sigma * (0.5 + frames.mean(dim=1, keepdim=True).sqrt())
-        noise = torch.randn(frames.shape, generator=generator, device=frames.device)
-        grain = torch.randn(frames[:, :1].shape, generator=generator, device=frames.device)
-        frames = frames + level * (0.6 * noise + 0.8 * grain)
-    if rng.random() < settings.compression_share:
-        offset = rng.integers(0, 8, 2)
-        frames = compress(
-            frames.clamp(0, 1), float(rng.uniform(*settings.compression)), int(offset[0]), int(offset[1])
-        )
-    return frames.clamp(0, 1)
-
-
-def compress(frames: Tensor, step: float, x: int = 0, y: int = 0) -> Tensor:
-    """Block-transform compression as in video codecs: 4:2:0, 8x8 cosine transform, uniform quantiser.
-
-    Parameters
-    ----------
-    frames
-        float [T, 3, H, W], R'G'B' in 0..1.
-    step
-        Quantiser step of a luma coefficient in units of 1/255 (chroma: 1.5 times as much); high frequencies have a
-        dead zone, as encoders use.
-    x, y
-        Offset of the block grid, 0..7.
-    """
-    height, width = frames.shape[-2:]
-    pad = (x, -(width + x) % 16, y, -(height + y) % 16)
-    padded = functional.pad(frames, pad, mode="replicate")
-    matrix = torch.tensor(
-        [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]],
-        device=frames.device,
-    )
-    colour = torch.einsum("ij,tjhw->tihw", matrix, padded)
-    luma = _quantise(colour[:, :1], step / 255)
-    chroma = _quantise(functional.avg_pool2d(colour[:, 1:], 2), 1.5 * step / 255)
-    chroma = functional.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)
-    result = torch.einsum("ij,tjhw->tihw", torch.linalg.inv(matrix), torch.cat([luma, chroma], dim=1))
-    return result[..., y : y + height, x : x + width]
-
-
-def _quantise(planes: Tensor, step: float) -> Tensor:
-    count, channels, height, width = planes.shape
-    n = torch.arange(8, device=planes.device, dtype=torch.float32)
-    basis = torch.cos(math.pi / 8 * (n[None] + 0.5) * n[:, None]) * math.sqrt(2 / 8)
-    basis[0] /= math.sqrt(2)
-    blocks = planes.reshape(count, channels, height // 8, 8, width // 8, 8).permute(0, 1, 2, 4, 3, 5)
-    coefficients = basis @ blocks @ basis.T / step
-    magnitude = (coefficients.abs() + 0.33).floor()
-    magnitude[..., 0, 0] = coefficients[..., 0, 0].abs().round()
-    restored = basis.T @ (coefficients.sign() * magnitude * step) @ basis
-    return restored.permute(0, 1, 2, 4, 3, 5).reshape(count, channels, height, width)

@@ -93,7 +93,10 @@ def _dis_flow(source: NDArray[np.uint8], target: NDArray[np.uint8]) -> NDArray[n
 
 
 def read_frames(path: Path, limit: int | None = None) -> NDArray[np.uint8]:
-    """All frames of a small video (or the one of a picture) with OpenCV, uint8 [T, H, W, 3], R'G'B'."""
+    """All frames (at most ``limit``) of a small video, uint8 [T, H, W, 3], R'G'B'.
+
+    OpenCV reads them, so that training needs nothing else; what its build cannot decode is given to decord.
+    """
     capture = cv2.VideoCapture(str(path))
     frames: list[NDArray[np.uint8]] = []
     while limit is None or len(frames) < limit:
@@ -102,9 +105,18 @@ def read_frames(path: Path, limit: int | None = None) -> NDArray[np.uint8]:
             break
         frames.append(np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8))
     capture.release()
-    if not frames:
-        raise InputError(f"{path}: no frame could be read; is it a video that OpenCV can decode?")
-    return np.stack(frames)
+    return np.stack(frames) if frames else _read_with_decord(path, limit)
+
+
+def _read_with_decord(path: Path, limit: int | None) -> NDArray[np.uint8]:
+    try:
+        import decord
+
+        reader = decord.VideoReader(str(path), num_threads=1)
+        count = len(reader) if limit is None else min(limit, len(reader))
+        return np.asarray(reader.get_batch(range(count)).asnumpy(), np.uint8)
+    except Exception as error:  # decord is not installed, or one of the several errors of its own
+        raise InputError(f"{path}: no frame could be read; is it a video that can be decoded?") from error
 
 
 def _split(rows: list[dict[str, str]], key: str, split: str) -> list[dict[str, str]]:
@@ -115,12 +127,26 @@ def _split(rows: list[dict[str, str]], key: str, split: str) -> list[dict[str, s
     return [row for row in rows if is_validation(row[key]) == (split == "validation")]
 
 
-def _read_index(path: Path) -> list[dict[str, str]]:
+def _read_index(path: Path, *columns: str) -> list[dict[str, str]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file, delimiter="\t"))
+            rows = list(csv.DictReader(file, delimiter="\t"))
     except OSError as error:
         raise UsageError(f"{path}: the index of the material cannot be read ({error.strerror})") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path}: the index of the material is not a table of text ({error})") from error
+    for number, row in enumerate(rows, 2):
+        for column in columns:
+            if not row.get(column):
+                raise UsageError(f"{path}: row {number} has no value in the column {column!r}")
+    return rows
+
+
+def _number(path: Path, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UsageError(f"{path}: {text!r} is not a number of frames a second") from error
 
 
 def load_clips(root: str | Path, split: str = "train", limit: int | None = None) -> list[Clip]:
@@ -138,15 +164,19 @@ def load_clips(root: str | Path, split: str = "train", limit: int | None = None)
     Raises
     ------
     UsageError
-        The index is missing or the split unknown.
+        The index is missing, lacks a column or holds no number under fps; or the split is unknown.
     InputError
         A listed clip cannot be read.
     """
     root = Path(root)
-    rows = _split(_read_index(root / "clips.tsv"), "identity", split)
+    index = root / "clips.tsv"
+    rows = _split(_read_index(index, "file", "identity", "fps"), "identity", split)
     return [
         Clip(
-            row["file"], row["identity"], read_frames(root / "clips" / row["file"], limit), float(row["fps"])
+            row["file"],
+            row["identity"],
+            read_frames(root / "clips" / row["file"], limit),
+            _number(index, row["fps"]),
         )
         for row in rows
     ]
@@ -155,7 +185,7 @@ def load_clips(root: str | Path, split: str = "train", limit: int | None = None)
 def load_stills(root: str | Path, split: str = "train") -> list[Clip]:
     """Portraits below ``root/portraits`` that ``root/portraits.tsv`` lists, as clips of one frame; split by file."""
     root = Path(root)
-    rows = _split(_read_index(root / "portraits.tsv"), "file", split)
+    rows = _split(_read_index(root / "portraits.tsv", "file"), "file", split)
     clips = []
     for row in rows:
         image = cv2.imread(str(root / "portraits" / row["file"]), cv2.IMREAD_COLOR)

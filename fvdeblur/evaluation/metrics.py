@@ -11,6 +11,11 @@ from scipy.ndimage import gaussian_filter
 Picture = NDArray[Any]
 
 
+def _check_shapes(picture: Picture, reference: Picture) -> None:
+    if picture.shape != reference.shape:
+        raise ValueError(f"pictures of one shape are compared, not {picture.shape} and {reference.shape}")
+
+
 def psnr(picture: Picture, reference: Picture, peak: float = 255.0) -> float:
     """Peak signal-to-noise ratio in dB over all samples of all channels.
 
@@ -24,7 +29,13 @@ def psnr(picture: Picture, reference: Picture, peak: float = 255.0) -> float:
     Returns
     -------
     dB; infinity for equal pictures.
+
+    Raises
+    ------
+    ValueError
+        The shapes differ.
     """
+    _check_shapes(picture, reference)
     error = float(np.mean((picture.astype(np.float64) - reference.astype(np.float64)) ** 2))
     return float("inf") if error == 0 else float(10 * np.log10(peak**2 / error))
 
@@ -42,7 +53,13 @@ def ssim(picture: Picture, reference: Picture, peak: float = 255.0) -> float:
     Returns
     -------
     Mean over all windows that lie inside the picture, at most 1.
+
+    Raises
+    ------
+    ValueError
+        The shapes differ, or the pictures are smaller than a window.
     """
+    _check_shapes(picture, reference)
     if min(picture.shape[:2]) < 11:
         raise ValueError(
             f"SSIM needs pictures of at least 11x11 pixels, not {picture.shape[1]}x{picture.shape[0]}"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import tomllib
 
 from fvdeblur.datasets import BlurSettings
 from fvdeblur.errors import UsageError
@@ -28,7 +28,7 @@ class TrainConfig:
     steps, batch, patch
         Number of optimiser steps, patches a step, side of a patch in pixels.
     learning_rate, final_learning_rate, warmup, weight_decay
-        AdamW with a linear warm-up of ``warmup`` steps and a cosine schedule down to the final rate.
+        Muon (AdamW for biases) with a linear warm-up of ``warmup`` steps and a cosine schedule down to the final rate.
     gradient_clip
         Largest norm of the gradient.
     ema
@@ -54,8 +54,8 @@ class TrainConfig:
     steps: int = 60000
     batch: int = 8
     patch: int = 128
-    learning_rate: float = 6e-4
-    final_learning_rate: float = 1e-6
+    learning_rate: float = 1.5e-3
+    final_learning_rate: float = 1e-5
     warmup: int = 300
     weight_decay: float = 1e-4
     gradient_clip: float = 0.15
@@ -77,7 +77,7 @@ def load_config(path: str | Path, **overrides: Any) -> TrainConfig:
     Raises
     ------
     UsageError
-        The file is missing, is not TOML, or holds an unknown key or a value of the wrong kind.
+        The file is missing, is not TOML, or holds an unknown key or a value of the wrong kind or range.
     """
     path = Path(path)
     try:
@@ -88,28 +88,56 @@ def load_config(path: str | Path, **overrides: Any) -> TrainConfig:
         raise UsageError(f"{path}: is not valid TOML ({error})") from error
     values.update({key: value for key, value in overrides.items() if value is not None})
     blur = values.pop("blur", {})
-    _check(path, values, TrainConfig)
-    _check(path, blur, BlurSettings, "blur.")
+    if not isinstance(blur, dict):
+        raise UsageError(f"{path}: blur must be a table, not {blur!r}")
+    _check(path, values, TrainConfig())
+    _check(path, blur, BlurSettings(), "blur.")
     blur = {key: tuple(value) if isinstance(value, list) else value for key, value in blur.items()}
     config = TrainConfig(**values, blur=BlurSettings(**blur))
-    if config.patch > config.blur.size:
-        raise UsageError(
-            f"{path}: patch ({config.patch}) must not be larger than blur.size ({config.blur.size})"
-        )
+    for fits, rule in _rules(config):
+        if not fits:
+            raise UsageError(f"{path}: {rule}")
     return config
 
 
-def _check(path: Path, values: dict[str, Any], kind: type, prefix: str = "") -> None:
-    defaults = kind()
-    known = {item.name for item in dataclasses.fields(kind)} - {"blur"}
+def _check(path: Path, values: dict[str, Any], defaults: Any, prefix: str = "") -> None:
+    """Every key must be known, and every value of the kind of its default."""
+    known = {item.name for item in dataclasses.fields(defaults)} - {"blur"}
     for key, value in values.items():
         if key not in known:
             raise UsageError(f"{path}: unknown key {prefix + key!r}; known are: {', '.join(sorted(known))}")
         default = getattr(defaults, key)
-        expected: tuple[type, ...] = (type(default),)
-        if isinstance(default, float):
-            expected = (float, int)
-        elif isinstance(default, tuple):
-            expected = (list, tuple)
-        if not isinstance(value, expected) or (isinstance(value, bool) and not isinstance(default, bool)):
-            raise UsageError(f"{path}: {prefix + key} must be {type(default).__name__}, not {value!r}")
+        if isinstance(default, tuple):
+            fits = isinstance(value, list | tuple) and all(_alike(item, default[0]) for item in value)
+            kind = f"a list of {type(default[0]).__name__}"
+        else:
+            fits, kind = _alike(value, default), type(default).__name__
+        if not fits:
+            raise UsageError(f"{path}: {prefix + key} must be {kind}, not {value!r}")
+
+
+def _alike(value: Any, default: Any) -> bool:
+    expected = (float, int) if isinstance(default, float) else type(default)
+    return isinstance(value, expected) and not isinstance(value, bool)
+
+
+def _rules(config: TrainConfig) -> Iterator[tuple[bool, str]]:
+    """Whether each rule that the values must obey holds, and its text."""
+    blur = config.blur
+    for name in ("steps", "batch", "patch", "pool", "patches_per_segment", "log_every", "save_every"):
+        yield getattr(config, name) >= 1, f"{name} must be at least 1"
+    for name in ("workers", "warmup", "seed"):
+        yield getattr(config, name) >= 0, f"{name} must not be negative"
+    yield 0 <= config.stills_share <= 1, "stills_share must lie in 0..1"
+    yield 0 <= config.ema < 1, "ema must be at least 0 and below 1"
+    for name in ("size", "length"):
+        yield getattr(blur, name) >= 1, f"blur.{name} must be at least 1"
+    for name in ("shake_share", "varying_share", "sharp_share", "compression_share"):
+        yield 0 <= getattr(blur, name) <= 1, f"blur.{name} must lie in 0..1"
+    for name in ("scale", "exposure", "speed", "compression"):
+        pair = getattr(blur, name)
+        yield len(pair) == 2 and pair[0] <= pair[1], f"blur.{name} must be two numbers, the smaller first"
+        yield pair[0] > 0 or (name == "exposure" and pair[0] == 0), f"blur.{name} must be above 0"
+    yield blur.noise >= 0, "blur.noise must not be negative"
+    yield min(blur.strides, default=0) >= 1, "blur.strides must be whole numbers from 1"
+    yield config.patch <= blur.size, f"patch ({config.patch}) must not be larger than blur.size ({blur.size})"

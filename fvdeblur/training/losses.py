@@ -16,7 +16,7 @@ def frequency(restored: Tensor, sharp: Tensor) -> Tensor:
     return torch.fft.rfft2(restored - sharp, norm="ortho").abs().mean()
 
 
-def log_error(restored: Tensor, sharp: Tensor, epsilon: float = 1e-5) -> Tensor:
+def log_error(restored: Tensor, sharp: Tensor, epsilon: float = 3e-5) -> Tensor:
     """Mean over the patches of the logarithm of their mean squared error: PSNR, up to factor and sign.
 
     Where the other losses look mostly at the worst patches, this one gives an improvement of a decibel the same weight

@@ -1,4 +1,4 @@
-"""The training loop: AdamW, cosine schedule, moving average of the weights, resumable to the exact step."""
+"""The training loop: Muon, cosine schedule, moving average of the weights, resumable to the exact step."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import dataclasses
 import json
 import math
 import os
+import pickle
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,14 +20,16 @@ from torch import Tensor, nn
 
 from fvdeblur import networks
 from fvdeblur.datasets import Clip, load_clips, load_stills, synthesise
-from fvdeblur.errors import UsageError
+from fvdeblur.errors import InputError, OutputError, UsageError
 from fvdeblur.networks import window_indices
 from fvdeblur.training import losses
 from fvdeblur.training.config import TrainConfig
+from fvdeblur.training.muon import KernelOptimizer
 from fvdeblur.training.pool import Pool, Segments
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"
+LOG = "log.jsonl"
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -45,7 +49,7 @@ def train(
     initial: str | Path | None = None,
     stop_after: float | None = None,
     report: Callable[[str], None] = print,
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Train a network, resuming where ``output`` was left.
 
     Parameters
@@ -65,25 +69,42 @@ def train(
 
     Returns
     -------
-    Figures of the last log line: step, loss, gain in dB, seconds a step.
+    Figures of the last line that was logged (none where no step was left to do): step, loss, PSNR of the blurred and
+    of the restored patches and the gain in dB, learning rate, skipped steps, seconds a step.
 
     Raises
     ------
     UsageError
-        The material or the initial weights do not fit, or the checkpoint belongs to another network.
+        The device, the patch size, the material or the initial weights do not fit, or the checkpoint belongs to
+        another network.
+    InputError
+        The checkpoint or a part of the material cannot be read.
+    OutputError
+        The output folder cannot be made.
+
+    Notes
+    -----
+    A step whose loss or gradient is not finite changes nothing but the step number; the log counts these steps, and
+    its means leave them out (null where no step of the interval is left).
     """
     began = time.monotonic()
+    _check_device(device)
     cv2.setNumThreads(1)  # OpenCV's own threads do not survive the forking of worker processes
     output = Path(output)
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{output}: the folder cannot be made ({error.strerror})") from error
     torch.manual_seed(config.seed)
     network = networks.create(config.network, **config.network_options)
+    frames, multiple = getattr(network, "frames", 5), getattr(network, "multiple", 1)
+    if config.patch % multiple:
+        raise UsageError(f"patch ({config.patch}) must be a multiple of {multiple} for this network")
     network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
+    optimiser = KernelOptimizer(network, config.learning_rate, config.weight_decay)
     step = _restore(config, output, network, average, optimiser, initial)
+    _trim_log(output / LOG, step)
 
     clips = load_clips(config.data, "train") if config.stills_share < 1 else []
     stills = load_stills(config.data, "train") if config.stills_share > 0 else []
@@ -93,21 +114,19 @@ def train(
     if config.workers == 0:
         for clip in clips:
             clip.compute_flow(sorted(set(config.blur.strides)), os.cpu_count() or 1)
-    frames = getattr(network, "frames", 5)
     pool = Pool(
         Segments(config, clips, stills, device if config.workers == 0 else "cpu"), config, frames, step
     )
-    sample = _sample_windows(config, frames, clips, stills)
+    sample = _sample_windows(config, frames, multiple, clips, stills)
 
-    figures: dict[str, float] = {}
-    sums = torch.zeros(3, dtype=torch.float64)
-    since, mark = 0, time.monotonic()
+    figures: dict[str, float | None] = {}
+    sums = torch.zeros(3, dtype=torch.float64, device=device)
+    since, skipped, mark = 0, 0, time.monotonic()
     while step < config.steps:
         windows, sharp = pool.batch(step)
         windows = windows.to(device, memory_format=torch.channels_last, non_blocking=True)
         sharp = sharp.to(device, non_blocking=True)
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(config, step)
+        optimiser.set_learning_rate(learning_rate(config, step))
         central = windows[:, 3 * (frames // 2) : 3 * (frames // 2) + 3]
         with torch.autocast(torch.device(device).type, torch.bfloat16):
             change = network(windows)
@@ -117,35 +136,31 @@ def train(
             + config.frequency_weight * losses.frequency(restored, sharp)
             + config.log_error_weight * losses.log_error(restored, sharp)
         )
-        optimiser.zero_grad(set_to_none=True)
+        optimiser.zero_grad()
         total.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip)
-        optimiser.step()
+        norm = nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip)
         step += 1
-        _update_average(average, network, min(config.ema, (1 + step) / (10 + step)))
-        with torch.no_grad():
-            sums += (
-                torch.stack([total.detach(), *_decibels(central, restored.detach(), sharp)]).double().cpu()
-            )
         since += 1
+        if torch.isfinite(total.detach() + norm):
+            optimiser.step()
+            _update_average(average, network, min(config.ema, (1 + step) / (10 + step)))
+            sums += torch.stack([total.detach(), *_decibels(central, restored.detach(), sharp)])
+        else:
+            skipped += 1
         out_of_time = stop_after is not None and time.monotonic() - began > stop_after
         if step % config.log_every == 0 or step == config.steps or out_of_time:
-            mean = (sums / since).tolist()
-            seconds = (time.monotonic() - mark) / since
             figures = {
                 "step": step,
-                "loss": round(mean[0], 6),
-                "blurred_db": round(mean[1], 3),
-                "restored_db": round(mean[2], 3),
-                "gain_db": round(mean[2] - mean[1], 3),
+                **_means(sums, since - skipped),
                 "learning_rate": learning_rate(config, step),
-                "seconds_a_step": round(seconds, 4),
+                "skipped": skipped,
+                "seconds_a_step": round((time.monotonic() - mark) / since, 4),
             }
-            with (output / "log.jsonl").open("a", encoding="utf-8") as file:
+            with (output / LOG).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(figures) + "\n")
             report(json.dumps(figures))
             sums.zero_()
-            since, mark = 0, time.monotonic()
+            since, skipped, mark = 0, 0, time.monotonic()
         if step % config.save_every == 0 or step == config.steps or out_of_time:
             _save(config, output, network, average, optimiser, step)
             _write_sample(output / "sample.png", network, average, *sample)
@@ -155,6 +170,31 @@ def train(
     return figures
 
 
+def _check_device(name: str) -> None:
+    try:
+        kind = torch.device(name).type
+    except RuntimeError:
+        kind = ""
+    if kind not in ("cpu", "cuda"):
+        raise UsageError(f"unknown device {name!r}; use cpu or cuda[:N]")
+    if kind == "cuda" and (torch.device(name).index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"device {name!r} was asked for, but this machine does not have it; use cpu")
+
+
+def _means(sums: Tensor, count: int) -> dict[str, float | None]:
+    """Loss and decibels of the log line from their sums over ``count`` steps."""
+    if count == 0:
+        return dict.fromkeys(("loss", "blurred_db", "restored_db", "gain_db"))
+    loss, blurred, restored = (sums / count).tolist()
+    return {
+        "loss": round(loss, 6),
+        "blurred_db": round(blurred, 3),
+        "restored_db": round(restored, 3),
+        "gain_db": round(restored - blurred, 3),
+    }
+
+
+@torch.no_grad()
 def _decibels(central: Tensor, restored: Tensor, sharp: Tensor) -> tuple[Tensor, Tensor]:
     """Mean PSNR of the blurred and of the restored patches in dB."""
     both = []
@@ -175,14 +215,20 @@ def _restore(
     output: Path,
     network: nn.Module,
     average: dict[str, Tensor],
-    optimiser: torch.optim.Optimizer,
+    optimiser: KernelOptimizer,
     initial: str | Path | None,
 ) -> int:
     """Fill network, average and optimiser from the checkpoint or the initial weights; return the step."""
     device = next(network.parameters()).device
     path = output / CHECKPOINT
     if path.exists():
-        state = torch.load(path, map_location=device, weights_only=True)
+        try:
+            state = torch.load(path, map_location=device, weights_only=True)
+        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+            reason = textwrap.shorten(str(error), 120) or type(error).__name__
+            raise InputError(
+                f"{path}: is no readable checkpoint ({reason}); remove it to begin anew"
+            ) from error
         if state["network_name"] != config.network or state["network_options"] != config.network_options:
             raise UsageError(f"{path}: belongs to another network; choose another output folder")
         network.load_state_dict(state["network"])
@@ -191,14 +237,15 @@ def _restore(
             average[name].copy_(value)
         return int(state["step"])
     if initial is not None:
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         try:
             weights = load_file(initial)
             network.load_state_dict({name: value.float() for name, value in weights.items()})
-        except (OSError, RuntimeError) as error:
-            first = str(error).splitlines()[0]
-            raise UsageError(f"{initial}: these weights do not fit the network ({first})") from error
+        except (OSError, SafetensorError, RuntimeError) as error:
+            reason = textwrap.shorten(str(error), 200)
+            raise UsageError(f"{initial}: these weights do not fit the network ({reason})") from error
         for name, value in network.state_dict().items():
             average[name].copy_(value)
     return 0
@@ -211,12 +258,27 @@ def _replace(path: Path, write: Callable[[Path], Any]) -> None:
     os.replace(partial, path)
 
 
+def _trim_log(path: Path, step: int) -> None:
+    """Drop the lines that an interrupted run wrote after the checkpoint that is now gone on from."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            figures = json.loads(line)
+        except json.JSONDecodeError:  # the line that was being written
+            continue
+        if figures["step"] <= step:
+            kept.append(line + "\n")
+    _replace(path, lambda partial: partial.write_text("".join(kept), encoding="utf-8"))
+
+
 def _save(
     config: TrainConfig,
     output: Path,
     network: nn.Module,
     average: dict[str, Tensor],
-    optimiser: torch.optim.Optimizer,
+    optimiser: KernelOptimizer,
     step: int,
 ) -> None:
     from safetensors.torch import save_file
@@ -236,7 +298,7 @@ def _save(
 
 
 def _sample_windows(
-    config: TrainConfig, frames: int, clips: list[Clip], stills: list[Clip]
+    config: TrainConfig, frames: int, multiple: int, clips: list[Clip], stills: list[Clip]
 ) -> tuple[Tensor, Tensor]:
     """Four windows with their truth for the sample picture."""
     rng = np.random.default_rng((config.seed, 2))
@@ -246,7 +308,7 @@ def _sample_windows(
         pool = clips if (clips and i < 3) or not stills else stills
         segment = synthesise(pool[int(rng.integers(len(pool)))], blur, rng)
         k = len(segment.sharp) // 2
-        side = segment.sharp.shape[-1] // 16 * 16
+        side = segment.sharp.shape[-1] // multiple * multiple
         windows.append(
             segment.blurred[window_indices(k, len(segment.sharp), frames)][..., :side, :side].flatten(0, 1)
         )

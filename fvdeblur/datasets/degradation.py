@@ -1,0 +1,89 @@
+"""What a camera and a codec do to blurred frames: sensor noise, then block-transform compression."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def degrade(
+    frames: Tensor,
+    rng: np.random.Generator,
+    noise: float,
+    compression_share: float,
+    compression: tuple[float, float],
+) -> Tensor:
+    """Add noise to most segments, and compress some.
+
+    Parameters
+    ----------
+    frames
+        float [T, 3, H, W], R'G'B' in 0..1.
+    rng
+        Source of every random number.
+    noise, compression_share, compression
+        As in ``BlurSettings``.
+
+    Returns
+    -------
+    float [T, 3, H, W], R'G'B' in 0..1.
+    """
+    generator = torch.Generator(device=frames.device)
+    generator.manual_seed(int(rng.integers(2**62)))
+    sigma = rng.uniform(0, noise) / 255 if rng.random() < 0.7 else 0.0
+    if sigma > 0:
+        level = sigma * (0.5 + frames.mean(dim=1, keepdim=True).sqrt())
+        colour = torch.randn(frames.shape, generator=generator, device=frames.device)
+        grain = torch.randn(frames[:, :1].shape, generator=generator, device=frames.device)
+        frames = frames + level * (0.6 * colour + 0.8 * grain)
+    if rng.random() < compression_share:
+        offset = rng.integers(0, 8, 2)
+        frames = compress(
+            frames.clamp(0, 1), float(rng.uniform(*compression)), int(offset[0]), int(offset[1])
+        )
+    return frames.clamp(0, 1)
+
+
+def compress(frames: Tensor, step: float, x: int = 0, y: int = 0) -> Tensor:
+    """Block-transform compression as in video codecs: 4:2:0, 8x8 cosine transform, uniform quantiser.
+
+    Parameters
+    ----------
+    frames
+        float [T, 3, H, W], R'G'B' in 0..1.
+    step
+        Quantiser step of a luma coefficient in units of 1/255 (chroma: 1.5 times as much); high frequencies have a
+        dead zone, as encoders use.
+    x, y
+        Offset of the block grid, 0..7.
+    """
+    height, width = frames.shape[-2:]
+    pad = (x, -(width + x) % 16, y, -(height + y) % 16)
+    padded = functional.pad(frames, pad, mode="replicate")
+    matrix = torch.tensor(
+        [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]],
+        device=frames.device,
+    )
+    colour = torch.einsum("ij,tjhw->tihw", matrix, padded)
+    luma = _quantise(colour[:, :1], step / 255)
+    chroma = _quantise(functional.avg_pool2d(colour[:, 1:], 2), 1.5 * step / 255)
+    chroma = functional.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)
+    result = torch.einsum("ij,tjhw->tihw", torch.linalg.inv(matrix), torch.cat([luma, chroma], dim=1))
+    return result[..., y : y + height, x : x + width]
+
+
+def _quantise(planes: Tensor, step: float) -> Tensor:
+    count, channels, height, width = planes.shape
+    n = torch.arange(8, device=planes.device, dtype=torch.float32)
+    basis = torch.cos(math.pi / 8 * (n[None] + 0.5) * n[:, None]) * math.sqrt(2 / 8)
+    basis[0] /= math.sqrt(2)
+    blocks = planes.reshape(count, channels, height // 8, 8, width // 8, 8).permute(0, 1, 2, 4, 3, 5)
+    coefficients = basis @ blocks @ basis.T / step
+    magnitude = (coefficients.abs() + 0.33).floor()
+    magnitude[..., 0, 0] = coefficients[..., 0, 0].abs().round()
+    restored = basis.T @ (coefficients.sign() * magnitude * step) @ basis
+    return restored.permute(0, 1, 2, 4, 3, 5).reshape(count, channels, height, width)

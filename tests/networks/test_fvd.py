@@ -1,0 +1,183 @@
+"""The network: what it costs, what it gives before training, and its inputs beside the frames."""
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from torch import Tensor, nn
+
+from fvdeblur import networks
+from fvdeblur.errors import UsageError
+from fvdeblur.networks import FVD, multiply_accumulates
+
+SMALL = {"widths": (8, 16), "encoder_blocks": (1, 1), "decoder_blocks": (1,)}
+
+
+@pytest.fixture(scope="module")
+def window() -> Tensor:
+    """Five frames of a face moving 2 px a frame: float [1, 15, 128, 128], 0..1."""
+    photograph = torch.from_numpy(skimage.data.astronaut()).permute(2, 0, 1).float() / 255
+    frames = [photograph[:, 50:178, 160 + 2 * i : 288 + 2 * i] for i in range(5)]
+    return torch.cat(frames)[None]
+
+
+def stirred(**options: object) -> nn.Module:
+    """A network whose silent layers speak, as after training."""
+    torch.manual_seed(0)
+    network = networks.create("fvd", **{**SMALL, **options}).eval()
+    for parameter in network.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.1)
+    return network
+
+
+def test_the_registry_knows_fvd() -> None:
+    assert "fvd" in networks.names()
+    assert isinstance(networks.create("fvd", **SMALL), FVD)
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(UsageError, match=r"unknown network 'fdv'.*fvd"):
+        networks.create("fdv")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"depth": 3}, "depth"),
+        ({"frames": 4}, "odd"),
+        ({"frames": -1}, "odd"),
+        ({"widths": (8, 16), "encoder_blocks": (1, 1, 1), "decoder_blocks": (1,)}, "encoder_blocks"),
+        ({"widths": (8, 16), "encoder_blocks": (1, 1), "decoder_blocks": (1, 1)}, "decoder_blocks"),
+    ],
+)
+def test_a_bad_option_is_named(options: dict[str, object], text: str) -> None:
+    with pytest.raises(UsageError, match=text) as caught:
+        networks.create("fvd", **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_new_network_changes_nothing(window: Tensor) -> None:
+    with torch.no_grad():
+        change = networks.create("fvd")(window)
+    assert change.shape == (1, 3, 128, 128)
+    assert not change.any()
+
+
+@pytest.mark.parametrize(
+    "options", [SMALL, {"widths": (8, 8, 8), "encoder_blocks": (1,) * 3, "decoder_blocks": (0, 0)}]
+)
+def test_every_multiple_fits_and_nothing_else(options: dict[str, tuple[int, ...]], window: Tensor) -> None:
+    network = stirred(**options)
+    multiple = network.multiple
+    assert multiple == 2 ** len(options["widths"])
+    for height, width in ((multiple, multiple), (3 * multiple, 5 * multiple), (96, 128)):
+        assert network(window[..., :height, :width]).shape == (1, 3, height, width)
+    with pytest.raises(RuntimeError):
+        network(window[..., : multiple + 2, :multiple])
+
+
+def test_the_answer_does_not_depend_on_what_lies_far_away(window: Tensor) -> None:
+    network = stirred()
+    with torch.no_grad():
+        whole, part = network(window), network(window[..., 32:96, 32:96])
+    # 26 px is more than the reach of these few layers
+    inside = slice(26, 38)
+    torch.testing.assert_close(part[..., inside, inside], whole[..., 58:70, 58:70], atol=1e-5, rtol=0)
+    assert not torch.allclose(part[..., :4, :], whole[..., 32:36, 32:96], atol=1e-5, rtol=0)
+
+
+def test_windows_of_another_length(window: Tensor) -> None:
+    network = stirred(frames=3)
+    assert network(window[:, :9]).shape == (1, 3, 128, 128)
+
+
+def test_multiply_accumulates_of_single_layers() -> None:
+    layers = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1, stride=2), nn.Conv2d(8, 6, 1, groups=2), nn.Flatten()
+    )
+    assert multiply_accumulates(layers, torch.zeros(1, 3, 8, 8)) == 8 * 4 * 4 * 3 * 9 + 6 * 4 * 4 * 4
+    assert multiply_accumulates(nn.Linear(7, 5), torch.zeros(1, 7)) == 35
+
+
+def test_multiply_accumulates_leaves_no_hook_and_counts_one_picture() -> None:
+    network = networks.create("fvd", **SMALL)
+    one = multiply_accumulates(network, torch.zeros(1, 15, 32, 32))
+    assert multiply_accumulates(network, torch.zeros(3, 15, 32, 32)) == one
+    assert not any(module._forward_hooks for module in network.modules())
+    fine, coarse = 16 * 16, 8 * 8
+    expected = fine * 60 * 8 * 9  # head
+    expected += (fine * 8 * 8 * 9 * 2) * 2 + coarse * 16 * 16 * 9 * 2  # one block of each
+    expected += coarse * 8 * 4 * 16 + coarse * 16 * 32  # down, up
+    expected += fine * 8 * 12 * 9  # tail
+    assert one == expected
+
+
+def test_the_default_network_costs_five_billion() -> None:
+    total = multiply_accumulates(networks.create("fvd"), torch.zeros(1, 15, 256, 256))
+    assert total == pytest.approx(5.0e9, rel=0.02)
+
+
+@pytest.fixture
+def guides() -> tuple[Tensor, Tensor]:
+    """A rendered face (here the photograph itself, with a full mask) and an identity vector."""
+    photograph = torch.from_numpy(skimage.data.astronaut()[50:178, 164:292]).permute(2, 0, 1).float() / 255
+    prior = torch.cat([photograph, torch.ones(1, 128, 128)])[None]
+    identity = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 80))).float()
+    return prior, identity
+
+
+@torch.no_grad()
+def test_guides_do_nothing_before_training_and_something_after(
+    window: Tensor, guides: tuple[Tensor, Tensor]
+) -> None:
+    prior, identity = guides
+    network = networks.create("fvd", **SMALL, prior_channels=4, identity_size=80).eval()
+    nn.init.normal_(network.tail.weight, std=0.1)
+    plain = network(window)
+    assert plain.any()
+    assert torch.equal(network(window, prior, identity), plain)
+    assert torch.equal(network(window, prior), plain)
+    nn.init.normal_(network.prior_head.weight, std=0.1)
+    with_prior = network(window, prior)
+    assert not torch.allclose(with_prior, plain)
+    assert torch.equal(network(window, identity=identity), plain)
+    nn.init.normal_(network.identity_head.weight, std=0.1)
+    assert not torch.allclose(network(window, identity=identity), plain)
+    assert not torch.allclose(network(window, prior, identity), with_prior)
+    assert torch.equal(network(window), plain)
+
+
+def test_the_guides_are_trained() -> None:
+    network = networks.create("fvd", **SMALL, prior_channels=4, identity_size=80)
+    nn.init.normal_(network.tail.weight)
+    network(torch.rand(1, 15, 16, 16), torch.rand(1, 4, 16, 16), torch.rand(1, 80)).square().sum().backward()
+    assert network.prior_head.weight.grad.any()
+    assert network.identity_head.weight.grad.any()
+
+
+@torch.no_grad()
+def test_a_network_without_guides_ignores_them(window: Tensor, guides: tuple[Tensor, Tensor]) -> None:
+    network = stirred()
+    assert torch.equal(network(window, *guides), network(window))
+
+
+@torch.no_grad()
+def test_weights_carry_over_to_a_network_with_guides(window: Tensor) -> None:
+    plain = stirred()
+    guided = networks.create("fvd", **SMALL, prior_channels=4, identity_size=80).eval()
+    result = guided.load_state_dict(plain.state_dict(), strict=False)
+    assert not result.unexpected_keys
+    assert {key.split(".")[0] for key in result.missing_keys} == {"prior_head", "identity_head"}
+    assert torch.equal(guided(window), plain(window))
+
+
+@torch.no_grad()
+def test_bfloat16_stays_close(window: Tensor) -> None:
+    network = stirred()
+    nn.init.normal_(network.tail.weight, std=0.3)
+    exact = network(window)
+    low = network.bfloat16()(window.bfloat16()).float()
+    assert exact.std() > 2 / 255  # a change worth comparing
+    assert (low - exact).std() < 0.03 * exact.std()
+    assert (low - exact).abs().max() < 0.1 * exact.abs().max()

@@ -1,0 +1,65 @@
+"""Losses against NumPy on real pixels."""
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+import torch
+
+from fvdeblur.training import losses
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[np.ndarray, np.ndarray]:
+    """Blurred and sharp patches, float32 [2, 3, 40, 36]."""
+    photograph = skimage.data.astronaut()
+    sharp = np.stack([photograph[80:120, 200:236], photograph[100:140, 180:216]])
+    blurred = np.stack([cv2.GaussianBlur(patch, (0, 0), 1 + i) for i, patch in enumerate(sharp)])
+    return tuple(x.transpose(0, 3, 1, 2).astype(np.float32) / 255 for x in (blurred, sharp))
+
+
+def tensors(pair: tuple[np.ndarray, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.from_numpy(pair[0]).requires_grad_(), torch.from_numpy(pair[1])
+
+
+def test_charbonnier(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    difference = pair[0].astype(np.float64) - pair[1]
+    for epsilon in (1e-3, 0.1):
+        expected = np.sqrt(difference**2 + epsilon**2).mean()
+        assert losses.charbonnier(*tensors(pair), epsilon).item() == pytest.approx(expected, rel=1e-5)
+    assert losses.charbonnier(*tensors(pair)).item() == pytest.approx(np.abs(difference).mean(), rel=0.05)
+
+
+def test_frequency(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    difference = pair[0].astype(np.float64) - pair[1]
+    expected = np.abs(np.fft.fft2(difference, norm="ortho")[..., : 36 // 2 + 1]).mean()
+    assert losses.frequency(*tensors(pair)).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_log_error(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    errors = ((pair[0].astype(np.float64) - pair[1]) ** 2).mean(axis=(1, 2, 3))
+    assert losses.log_error(*tensors(pair)).item() == pytest.approx(np.log(errors + 3e-5).mean(), rel=1e-5)
+    # ten times the difference on either patch costs the same
+    grown = [pair[1] + (pair[0] - pair[1]) * np.array(f)[:, None, None, None] for f in ([3, 1], [1, 3])]
+    costs = [
+        losses.log_error(torch.from_numpy(x), torch.from_numpy(pair[1]).double(), 0.0).item() for x in grown
+    ]
+    assert costs[0] == pytest.approx(costs[1], rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", [losses.charbonnier, losses.frequency, losses.log_error])
+def test_the_way_down_leads_to_the_sharp_patch(loss, pair) -> None:
+    restored, sharp = tensors(pair)
+    value = loss(restored, sharp)
+    value.backward()
+    assert torch.isfinite(restored.grad).all()
+    assert loss(restored - 1e-3 * restored.grad / restored.grad.norm(), sharp) < value
+    assert loss(sharp, sharp) < value
+
+
+@pytest.mark.parametrize("loss", [losses.charbonnier, losses.frequency, losses.log_error])
+def test_a_perfect_patch_gives_a_finite_gradient(loss, pair) -> None:
+    sharp = torch.from_numpy(pair[1])
+    restored = sharp.clone().requires_grad_()
+    loss(restored, sharp).backward()
+    assert torch.isfinite(restored.grad).all()

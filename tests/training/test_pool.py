@@ -1,0 +1,108 @@
+"""The pool gives the same batches for the same seed and step."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from face_material import panned_clip, photograph, still
+
+from fvdeblur.datasets import Segment, load_clips, load_stills
+from fvdeblur.training import TrainConfig
+from fvdeblur.training.pool import Pool, Segments
+
+Batches = list[tuple[torch.Tensor, torch.Tensor]]
+
+
+def batches(config: TrainConfig, first: int, last: int, frames: int = 5) -> Batches:
+    segments = Segments(config, load_clips(config.data, "train"), load_stills(config.data, "train"), "cpu")
+    pool = Pool(segments, config, frames, first)
+    return [pool.batch(step) for step in range(first, last)]
+
+
+def equal(first: Batches, second: Batches) -> bool:
+    return len(first) == len(second) and all(
+        torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(first, second, strict=True)
+    )
+
+
+def test_batches_have_the_shape_of_the_recipe(config: TrainConfig) -> None:
+    windows, sharp = batches(config, 0, 1)[0]
+    assert windows.shape == (2, 15, 32, 32)
+    assert sharp.shape == (2, 3, 32, 32)
+    assert windows.dtype == sharp.dtype == torch.float32
+    assert windows.min() >= 0
+    assert 0.5 < windows.max() <= 1
+    assert batches(config, 0, 1, frames=3)[0][0].shape == (2, 9, 32, 32)
+
+
+def test_one_seed_gives_one_sequence_with_and_without_workers(config: TrainConfig) -> None:
+    first = batches(config, 0, 9)
+    assert equal(first, batches(config, 0, 9))
+    assert equal(first, batches(dataclasses.replace(config, workers=1), 0, 9))
+    assert not equal(first[:1], batches(dataclasses.replace(config, seed=1), 0, 1))
+    assert not equal(first[:1], first[1:2])
+
+
+@pytest.mark.parametrize(("begin", "workers"), [(1, 0), (6, 0), (8, 0), (6, 2)])
+def test_a_pool_begun_later_goes_on_alike(config: TrainConfig, begin: int, workers: int) -> None:
+    config = dataclasses.replace(config, workers=workers)
+    assert equal(batches(config, 0, 10)[begin:], batches(config, begin, 10))
+
+
+def test_segments_are_replaced_as_patches_are_drawn(config: TrainConfig) -> None:
+    segments = Segments(config, load_clips(config.data, "train"), [], "cpu")
+    made = []
+
+    class Counted(Segments):
+        def __getitem__(self, index: int):
+            made.append(index)
+            return segments[index]
+
+    pool = Pool(Counted(config, [], [], "cpu"), config, 5, 0)
+    for step in range(9):
+        pool.batch(step)
+    assert made == [0, 1, 2, 3, 4]  # three held at first, one more after each 8 patches
+
+
+def test_the_truth_is_the_central_frame(config: TrainConfig) -> None:
+    """Without blur the central frame of every window is its truth, whichever way it was turned."""
+    blur = dataclasses.replace(config.blur, exposure=(0.0, 0.0), noise=0, compression_share=0)
+    for windows, sharp in batches(dataclasses.replace(config, blur=blur, batch=4), 0, 4):
+        assert (windows[:, 6:9] - sharp).abs().max() < 1.01 / 255
+        assert (windows[:, 0:3] - sharp).abs().max() > 0.05
+
+
+def test_blurred_patches_are_likelier(config: TrainConfig) -> None:
+    config = dataclasses.replace(config, batch=100, patches_per_segment=10**6, pool=1)
+    sharp = torch.from_numpy(photograph()[70:118, 200:248]).permute(2, 0, 1).repeat(8, 1, 1, 1) // 2
+    blurred = sharp.clone()
+    blurred[::2] += 40
+    segment = Segment(blurred, sharp, torch.zeros(8), 0.0, (0.0, 0.0, 0.0), 0, 1)
+
+    class Made(Segments):
+        def __getitem__(self, index: int) -> Segment:
+            return segment
+
+    pool = Pool(Made(config, [], [], "cpu"), config, 1, 0)
+    drawn = torch.cat(
+        [(windows - truth).mean((1, 2, 3)) > 0.1 for windows, truth in map(pool.batch, range(8))]
+    )
+    # of three candidates one is taken by weights 12 (blurred) and 2 (sharp): 3/8 * 12/16 + 3/8 * 24/26 + 1/8
+    assert float(drawn.float().mean()) == pytest.approx(0.752, abs=0.05)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_material_is_chosen_by_its_share(
+    config: TrainConfig, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fvdeblur.training.pool.synthesise", lambda clip, *_, **__: clip)
+    long, short = panned_clip(25, 1, size=32), panned_clip(4, 1, size=32)
+    segments = Segments(dataclasses.replace(config, stills_share=share), [long, short], [still()], "cpu")
+    drawn = [segments[i] for i in range(600)]
+    assert np.mean([clip.is_still for clip in drawn]) == pytest.approx(
+        share, abs=0.06 if 0 < share < 1 else 0
+    )
+    if share < 1:  # by the square root of the length, 5 to 2
+        moving = [len(clip.frames) == 25 for clip in drawn if not clip.is_still]
+        assert np.mean(moving) == pytest.approx(5 / 7, abs=0.06)
