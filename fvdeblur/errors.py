@@ -7,6 +7,7 @@ line returns for it.
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPT = 130
+EXIT_TERMINATED = 143
 
 
 class FvdeblurError(Exception):

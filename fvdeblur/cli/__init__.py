@@ -3,48 +3,71 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
+from contextlib import suppress
+from typing import Any
 
 import click
 
 from fvdeblur import __version__
+from fvdeblur.cli.messages import one_line, say
 from fvdeblur.cli.run import run
 from fvdeblur.cli.train import train
-from fvdeblur.errors import EXIT_FAILURE, EXIT_INTERRUPT, FvdeblurError
+from fvdeblur.errors import EXIT_FAILURE, EXIT_INTERRUPT, EXIT_TERMINATED, EXIT_USAGE, FvdeblurError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="fvdeblur")
-def commands() -> None:
+@click.pass_context
+def commands(context: click.Context) -> None:
     """Deblur faces in video; everything but the faces stays as it was."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(EXIT_USAGE)
 
 
 commands.add_command(run)
 commands.add_command(train)
 
 
+class _Terminated(BaseException):
+    """The system asks to stop. It unwinds as Ctrl-C does, so that what is half-written is removed."""
+
+
+def _terminate(*_: Any) -> None:
+    raise _Terminated
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong use, 130 interrupted, 143 terminated."""
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
+    for stream in (sys.stdout, sys.stderr):  # file names hold letters that a terminal may not know
+        with suppress(AttributeError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         code = commands.main(given, prog_name="fvdeblur", standalone_mode=False)
-    except click.exceptions.Abort:
-        _say("interrupted; nothing was left half-written")
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        say("interrupted; nothing was left half-written")
         code = EXIT_INTERRUPT
-    except KeyboardInterrupt:
-        _say("interrupted; nothing was left half-written")
-        code = EXIT_INTERRUPT
+    except _Terminated:
+        say("terminated; nothing was left half-written")
+        code = EXIT_TERMINATED
     except click.ClickException as error:
         if debug:
             traceback.print_exc()
-        _say(_one_line(error.format_message()))
+        say(error.format_message())
         code = error.exit_code
     except FvdeblurError as error:
         if debug:
             traceback.print_exc()
-        _say(_one_line(str(error)))
+        say(str(error))
         code = error.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -52,17 +75,11 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:  # a defect of ours, or something that nobody thought of
         if debug:
             traceback.print_exc()
-        _say(f"unexpected {type(error).__name__}: {_one_line(str(error))} (--debug shows where)")
+        say(f"unexpected {type(error).__name__}: {one_line(str(error))} (--debug shows where)")
         code = EXIT_FAILURE
+    finally:
+        signal.signal(signal.SIGTERM, before)
     sys.exit(code or 0)
-
-
-def _say(text: str) -> None:
-    print(f"fvdeblur: {text}", file=sys.stderr)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 __all__ = ["commands", "main"]

@@ -11,6 +11,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from fvdeblur.cli.messages import shown
+
 if TYPE_CHECKING:
     from fvdeblur.restoration import Progress
 
@@ -22,7 +24,7 @@ class ProgressDisplay:
     """Shows frames, frames a second, faces and the time left; written to standard error."""
 
     def __init__(self, name: str) -> None:
-        self._name = name if name.isprintable() else name.encode("unicode_escape").decode()
+        self._name = shown(name)
         self._console = Console(stderr=True)
         self._began = self._last = time.monotonic()
         self._bar: Bar | None = None
@@ -60,7 +62,8 @@ class ProgressDisplay:
         elif now - self._last >= PLAIN_INTERVAL:
             self._last = now
             total = f" of {progress.total}" if progress.total else ""
-            left = f", {(progress.total - progress.frames) / rate:.0f} s left" if progress.total else ""
+            remaining = max(0, (progress.total or 0) - progress.frames)
+            left = f", {remaining / rate:.0f} s left" if progress.total else ""
             print(
                 f"{self._name}: {progress.frames}{total} frames, {rate:.1f} fps, {progress.faces} faces{left}",
                 file=self._console.file,

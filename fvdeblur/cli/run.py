@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import sys
+import os
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fvdeblur.errors import EXIT_FAILURE, FvdeblurError, UsageError
+from fvdeblur.cli.messages import say, shown
+from fvdeblur.errors import EXIT_FAILURE, FvdeblurError, OutputError, UsageError
 from fvdeblur.restoration.settings import Settings
 
 if TYPE_CHECKING:
@@ -62,8 +64,8 @@ def _timecode(_: click.Context, __: click.Parameter, value: str | None) -> float
 @click.option("--debug", is_flag=True, help="Show where an error came from.")
 def run(input: Path, output: Path | None, quiet: bool, verbose: bool, debug: bool, **values: Any) -> int:
     """Deblur the faces of INPUT, a video or a folder of videos."""
-    if not input.exists():
-        raise UsageError(f"{_shown(input)}: there is no such file or folder")
+    if not os.path.exists(input):
+        raise UsageError(f"{shown(input)}: there is no such file or folder")
     from fvdeblur.restoration import Deblurrer, find_videos
 
     if not input.is_dir():
@@ -71,21 +73,24 @@ def run(input: Path, output: Path | None, quiet: bool, verbose: bool, debug: boo
         return 0
     videos = find_videos(input)
     if output is not None and output.exists() and not output.is_dir():
-        raise UsageError(f"{_shown(output)}: is not a folder; for a folder of videos, give a folder")
+        raise UsageError(f"{shown(output)}: is not a folder; for a folder of videos, give a folder")
     deblurrer = Deblurrer(Settings(**values))
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{shown(output)}: cannot make this folder ({error.strerror})") from error
     failed = 0
     for video in videos:
         try:
             _run_one(deblurrer, video, None if output is None else output / video.name, quiet, verbose)
         except FvdeblurError as error:
             if debug:
-                raise
-            print(f"fvdeblur: {error}", file=sys.stderr)
+                traceback.print_exc()
+            say(str(error))
             failed += 1
     if failed:
-        print(f"fvdeblur: {failed} of {len(videos)} videos failed", file=sys.stderr)
+        say(f"{failed} of {len(videos)} videos failed")
     return EXIT_FAILURE if failed else 0
 
 
@@ -93,7 +98,8 @@ def _run_one(deblurrer: Deblurrer, video: Path, output: Path | None, quiet: bool
     from fvdeblur.cli.progress import ProgressDisplay
 
     if quiet:
-        deblurrer.run(video, output)
+        for line in deblurrer.run(video, output).damage:
+            say(f"{shown(video)}: damaged input: {line}")
         return
     with ProgressDisplay(video.name) as display:
         summary = deblurrer.run(video, output, progress=display.update)
@@ -104,7 +110,7 @@ def _run_one(deblurrer: Deblurrer, video: Path, output: Path | None, quiet: bool
 def summary_lines(summary: Summary, verbose: bool) -> list[str]:
     """The closing summary, one line a subject."""
     rate = summary.frames / summary.seconds if summary.seconds > 0 else 0.0
-    lines = [f"{_shown(summary.output)}"]
+    lines = [shown(summary.output)]
     if summary.people == 0:
         lines.append(f"  no faces found in {_counted(summary.frames, 'frame')}")
     else:
@@ -127,7 +133,3 @@ def summary_lines(summary: Summary, verbose: bool) -> list[str]:
 
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _shown(path: Path) -> str:
-    return str(path).encode("unicode_escape").decode() if not str(path).isprintable() else str(path)

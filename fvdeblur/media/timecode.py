@@ -15,7 +15,8 @@ def parse_timecode(text: str) -> float:
     Raises
     ------
     UsageError
-        The text is none of these forms, is negative, has 60 or more in a field after a colon, or is longer than 30 years.
+        The text is none of these forms, is negative, has 60 or more in a field after a colon, or means more than
+        30 years.
     """
     match = _TIMECODE.fullmatch(text.strip())
     if match:

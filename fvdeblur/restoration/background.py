@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Generator, Iterable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -13,7 +14,7 @@ _POLL = 0.1
 
 
 def in_background(items: Iterable[Item], size: int) -> Generator[Item, None, None]:
-    """Iterate over ``items`` in a thread and yield them here, at most ``size`` ahead.
+    """Iterate over ``items`` in a thread and yield them here, at most ``size`` waiting.
 
     An error in the thread is raised here, after the items before it. Closing the generator (or leaving it by an
     error) stops the thread and waits for it, so that nothing runs on behind the caller's back.
@@ -45,8 +46,8 @@ def in_background(items: Iterable[Item], size: int) -> Generator[Item, None, Non
                 close()
 
     thread = threading.Thread(target=work, name="fvdeblur-stage", daemon=True)
-    thread.start()
     try:
+        thread.start()
         while True:
             kind, value = held.get()
             if kind == "end":
@@ -56,4 +57,7 @@ def in_background(items: Iterable[Item], size: int) -> Generator[Item, None, Non
             yield value
     finally:
         stopped.set()
-        thread.join()
+        while thread.is_alive():
+            # Files are closed after this, which the thread must not live to see: a second Ctrl-C has to wait.
+            with suppress(KeyboardInterrupt):
+                thread.join()

@@ -74,11 +74,11 @@ def blend(planes: FramePlanes, changes: Sequence[tuple[CropPlan, FloatArray]], s
         if plan.size != plan.side:
             side = (plan.side, plan.side)
             change = np.asarray(cv2.resize(change, side, interpolation=cv2.INTER_CUBIC), np.float32)
-        mask = soft_mask(plan.side)
+        weight = soft_mask(plan.side) * np.float32(strength)
         total = _mask_total(plan, plans[:i] + plans[i + 1 :])
         if total is not None:
-            mask = mask / np.maximum(total, np.float32(1))
-        change = change * (mask[:, :, None] * np.float32(strength))
+            weight /= np.maximum(total, 1)
+        change = change * weight[:, :, None]
         x0, y0, x1, y1 = _inside(planes, plan)
         planes.add_rgb(x0, y0, change[y0 - plan.top : y1 - plan.top, x0 - plan.left : x1 - plan.left])
 
@@ -113,7 +113,7 @@ def _inside(planes: FramePlanes, plan: CropPlan) -> tuple[int, int, int, int]:
     )
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8)  # masks of faces that fill the picture are large
 def soft_mask(side: int) -> FloatArray:
     """Blend mask float32 [side, side] in 0..1: a rounded square that falls smoothly to exactly 0 at the edge."""
     axis = np.abs((np.arange(side) + 0.5) / (side / 2) - 1)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,11 +13,11 @@ import torch
 
 from fvdeblur.errors import UsageError
 from fvdeblur.faces import create_detector
-from fvdeblur.media import DecodedFrame, VideoInfo, VideoReader, VideoWriter, copy_streams
+from fvdeblur.media import DecodedFrame, VideoInfo, VideoReader, VideoWriter, can_copy, copy_streams
 from fvdeblur.restoration.background import in_background
 from fvdeblur.restoration.restorer import Restorer
 from fvdeblur.restoration.settings import Settings
-from fvdeblur.restoration.stream import FaceRestorer, TrackedPicture, track
+from fvdeblur.restoration.stream import FaceRestorer, track
 
 VIDEO_SUFFIXES = (
     ".avi",
@@ -115,12 +116,18 @@ def find_videos(folder: str | Path) -> list[Path]:
     Raises
     ------
     UsageError
-        There is none.
+        There is none, or the folder cannot be listed.
     """
     folder = Path(folder)
+    try:
+        listed = sorted(folder.iterdir())
+    except OSError as error:
+        raise UsageError(
+            f"{folder}: cannot be listed ({error.strerror}); check the path and rights"
+        ) from error
     found = [
         path
-        for path in sorted(folder.iterdir())
+        for path in listed
         if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not path.stem.endswith(OUTPUT_MARK)
     ]
     if not found:
@@ -158,7 +165,7 @@ class Deblurrer:
             torch.set_num_threads(self.settings.threads)
         self._restorer = Restorer(self.settings.model, self.settings.device, self.settings.precision)
         self._detector = create_detector(
-            self.settings.detector, threads=self.settings.threads, device=self._restorer.device.type
+            self.settings.detector, threads=self.settings.threads, device=str(self._restorer.device)
         )
 
     def run(
@@ -207,16 +214,14 @@ class Deblurrer:
             faces = FaceRestorer(self._restorer, reader.info.rotation, settings.strength, settings.min_face)
             total = expected_frames(reader.info, settings.start, settings.end)
             written = 0
-            stream = self._restored(reader, faces)
-            try:
+            with closing(self._restored(reader, faces)) as stream:
                 for decoded in stream:
                     writer.write(decoded.frame)
                     written += 1
                     if progress is not None:
                         progress(Progress(written, total, faces.tally.restored))
-            finally:
-                stream.close()
             unchanged = faces.tally.restored == 0 and not settings.encoding_asked_for and not reader.damage
+            unchanged = unchanged and can_copy(source, target)
             notes = list(reader.notes)
             if not unchanged:
                 writer.finish()
@@ -242,10 +247,12 @@ class Deblurrer:
         )
 
     def _restored(self, reader: VideoReader, faces: FaceRestorer) -> Generator[DecodedFrame, None, None]:
-        def tracked() -> Iterator[TrackedPicture]:
-            yield from track(reader, reader.info.rotation, self._detector)
-
-        return in_background(faces(in_background(tracked(), QUEUE_LENGTH)), QUEUE_LENGTH)
+        tracked = in_background(track(reader, reader.info.rotation, self._detector), QUEUE_LENGTH)
+        restored = in_background(faces(tracked), QUEUE_LENGTH)
+        # However this ends, both threads are gone before the caller closes the file: first the later stage,
+        # which may be waiting for the earlier one.
+        with closing(tracked), closing(restored):
+            yield from restored
 
 
 def expected_frames(info: VideoInfo, start: float | None, end: float | None) -> int | None:

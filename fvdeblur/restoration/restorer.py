@@ -42,7 +42,7 @@ def select_device(name: str) -> torch.device:
         raise UsageError(
             f"device {name!r} does not exist; there are {torch.cuda.device_count()} CUDA devices"
         )
-    return torch.device(name)
+    return torch.device("cuda", int(number)) if number else torch.device("cuda")
 
 
 def select_precision(name: str, device: torch.device) -> str:
@@ -67,6 +67,8 @@ def select_precision(name: str, device: torch.device) -> str:
 
 
 def _has_bf16_instructions() -> bool:
+    if not hasattr(torch.cpu, "get_capabilities"):  # torch 2.6 has a private function for x86 alone
+        return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
     capabilities = torch.cpu.get_capabilities()
     return any(bool(capabilities.get(key)) for key in ("avx512_bf16", "amx_bf16", "bf16"))
 

@@ -53,7 +53,7 @@ class Settings:
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
             raise UsageError(f"strength must be between 0 and 1, not {self.strength:g}")
-        if self.min_face < 0:
+        if not self.min_face >= 0:
             raise UsageError(f"the smallest face must not be negative, not {self.min_face:g}")
         if self.threads < 0:
             raise UsageError(f"the number of threads must not be negative, not {self.threads}")

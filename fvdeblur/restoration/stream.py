@@ -24,6 +24,7 @@ SHARP_CHANGE = 0.4 / 255
 TOO_SMALL = "too small"
 ALREADY_SHARP = "already sharp"
 NOT_FINITE = "no finite result"
+NO_STRENGTH = "strength 0"
 
 
 class TrackedPicture(NamedTuple):
@@ -148,6 +149,9 @@ class FaceRestorer:
         self.tally.tracks.add(face.track)
         if face_size(face.box) < self._min_face:
             self.tally.left_alone[TOO_SMALL] += 1
+            return None
+        if self._strength == 0:
+            self.tally.left_alone[NO_STRENGTH] += 1
             return None
         plan = plan_crop(face.box, self._restorer.multiple, self._restorer.card.largest_side)
         return plan if overlaps(planes, plan) else None

@@ -82,8 +82,9 @@ def load_model(name: str) -> tuple[nn.Module, ModelCard]:
     UsageError
         There is no such model.
     InputError
-        Its weights are missing, or their SHA-256 is not the one of the configuration.
+        Its weights are missing, their SHA-256 is not the one of the configuration, or they do not fit it.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load
 
     card = read_card(name)
@@ -95,5 +96,8 @@ def load_model(name: str) -> tuple[nn.Module, ModelCard]:
     if hashlib.sha256(data).hexdigest() != card.sha256:
         raise InputError(f"{path}: the weights are damaged (SHA-256 differs); reinstall fvdeblur")
     network = networks.create(card.network, **card.options)
-    network.load_state_dict({key: value.to(torch.float32) for key, value in load(data).items()})
+    try:
+        network.load_state_dict({key: value.to(torch.float32) for key, value in load(data).items()})
+    except (SafetensorError, RuntimeError) as error:
+        raise InputError(f"{path}: the weights do not fit their configuration; reinstall fvdeblur") from error
     return network.eval().requires_grad_(False), card

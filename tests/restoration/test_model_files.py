@@ -1,0 +1,149 @@
+"""The files of released models, and that they and every room are installed."""
+
+import configparser
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load, save
+
+from fvdeblur.errors import InputError, UsageError
+from fvdeblur.restoration import Deblurrer, load_model, model_names
+from fvdeblur.restoration.weights import models_folder, read_card
+
+ROOT = Path(__file__).parents[2]
+RELEASED = sorted(path.parent.name for path in (ROOT / "models").glob("*/config.json"))
+
+
+def change_card(home: Path, **values: object) -> None:
+    card = json.loads((home / "config.json").read_text())
+    (home / "config.json").write_text(json.dumps({**card, **values}))
+
+
+@pytest.fixture
+def home(small_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model folder that the test may damage."""
+    copied = tmp_path / "models" / "fvd"
+    copied.mkdir(parents=True)
+    for path in (small_models / "fvd").iterdir():
+        (copied / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr("fvdeblur.restoration.weights.models_folder", lambda: tmp_path / "models")
+    return copied
+
+
+def test_the_default_model_is_released() -> None:
+    assert "fvd" in RELEASED
+    assert model_names() == RELEASED
+    assert models_folder() == ROOT / "models"
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_the_digest_on_the_card_is_that_of_the_weights(name: str) -> None:
+    data = (ROOT / "models" / name / "weights.safetensors").read_bytes()
+    assert hashlib.sha256(data).hexdigest() == read_card(name).sha256
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_released_models_load_and_run(name: str) -> None:
+    network, card = load_model(name)
+    assert not network.training
+    assert card.largest_side % network.multiple == 0
+    assert network.frames % 2 == 1
+    parameters = list(network.parameters())
+    assert {p.dtype for p in parameters} == {torch.float32}
+    assert not any(p.requires_grad for p in parameters)
+    side = 4 * network.multiple
+    with torch.no_grad():
+        change = network(torch.rand(1, 3 * network.frames, side, side))
+    assert change.shape == (1, 3, side, side)
+    assert change.isfinite().all()
+
+
+def test_an_unknown_model(home: Path) -> None:
+    (home.parent / "empty").mkdir()
+    for name in ("fvd2", "", "empty", "../fvd", "."):
+        with pytest.raises(UsageError, match=r"there are: fvd$"):
+            load_model(name)
+
+
+def test_missing_weights(home: Path) -> None:
+    (home / "weights.safetensors").unlink()
+    with pytest.raises(InputError, match=r"weights\.safetensors: the weights are missing .*reinstall"):
+        Deblurrer()
+
+
+@pytest.mark.parametrize("place", [0, 100, -1])
+def test_damaged_weights(home: Path, place: int) -> None:
+    data = bytearray((home / "weights.safetensors").read_bytes())
+    data[place] ^= 1
+    (home / "weights.safetensors").write_bytes(data)
+    with pytest.raises(InputError, match=r"weights\.safetensors: the weights are damaged .*reinstall"):
+        load_model("fvd")
+
+
+def test_weights_cut_off(home: Path) -> None:
+    path = home / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(InputError, match="damaged"):
+        load_model("fvd")
+
+
+def test_weights_of_another_network(home: Path) -> None:
+    change_card(home, options={"widths": [16, 32], "encoder_blocks": [1, 1], "decoder_blocks": [1]})
+    with pytest.raises(InputError, match="do not fit"):
+        load_model("fvd")
+
+
+def test_weights_that_are_no_safetensors(home: Path) -> None:
+    data = b"not a file of tensors"
+    (home / "weights.safetensors").write_bytes(data)
+    change_card(home, sha256=hashlib.sha256(data).hexdigest())
+    with pytest.raises(InputError, match="do not fit") as caught:
+        load_model("fvd")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"network": "fvd"}', '{"colour": "red"}'])
+def test_a_damaged_card(home: Path, text: str) -> None:
+    (home / "config.json").write_text(text)
+    with pytest.raises(InputError, match=r"config\.json: the model's configuration is damaged"):
+        load_model("fvd")
+
+
+def test_weights_in_half_precision_become_float32(home: Path) -> None:
+    path = home / "weights.safetensors"
+    halves = {key: value.half() for key, value in load(path.read_bytes()).items()}
+    path.write_bytes(save(halves))
+    change_card(home, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    network, _ = load_model("fvd")
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+
+
+def setup() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    return parser
+
+
+def test_every_room_is_installed() -> None:
+    listed = set(setup()["options"]["packages"].split())
+    rooms = {p.parent for p in (ROOT / "fvdeblur").rglob("*.py")}
+    expected = {".".join(room.relative_to(ROOT).parts) for room in rooms}
+    expected |= {"fvdeblur.models"} | {f"fvdeblur.models.{name}" for name in RELEASED}
+    assert listed == expected
+    for name in listed:
+        parts = name.split(".")
+        folder = ROOT / "models" / Path(*parts[2:]) if parts[1:2] == ["models"] else ROOT / Path(*parts)
+        assert (folder / "__init__.py").is_file(), name
+
+
+def test_every_file_that_is_to_be_installed_exists() -> None:
+    data = dict(setup()["options.package_data"])
+    for name in RELEASED:
+        files = {part.strip() for part in data[f"fvdeblur.models.{name}"].split(",")}
+        assert {"config.json", "weights.safetensors"} <= files
+        for file in files:
+            assert (ROOT / "models" / name / file).is_file(), f"models/{name}/{file}"
+    assert (ROOT / "fvdeblur" / data["fvdeblur"]).is_file()
