@@ -104,9 +104,9 @@ def test_10_bits(tmp_path: Path, codec: str, suffix: str) -> None:
 def test_the_face_moves_and_the_change_with_it(clip: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     Deblurrer(**LOSSLESS).run(clip, target)
-    centres = np.array([face_region(change) for change in luma_changes(clip, target)])
-    assert centres[0, 0] - centres[24, 0] == pytest.approx(72, abs=10)  # panned by 3 pixels a frame
-    assert np.ptp(centres[:, 1]) < 30
+    first = [np.nonzero(change.any(axis=0))[0].min() for change in luma_changes(clip, target)]
+    assert first[0] - first[24] == pytest.approx(72, abs=10)  # panned by 3 pixels a frame
+    assert np.abs(np.diff(first) + 3).max() <= 12  # in steps as small, but for a larger crop now and then
 
 
 @pytest.mark.parametrize("rotation", [90, 180, 270])
@@ -180,6 +180,7 @@ def test_outputs_of_this_program_are_no_inputs(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "folder.mp4").mkdir()
     assert [path.name for path in find_videos(tmp_path)] == ["a.MKV", "b.mp4"]
+    (tmp_path / "d.mp4.partial").unlink()
     assert default_output(tmp_path / "a.b.MKV").name == "a.b.deblurred.MKV"
 
 
