@@ -11,26 +11,14 @@ import click
 import cv2
 import numpy as np
 
+from benchmarks.boxes import face_box
 from benchmarks.clips import Frame, MovingPhotograph, decode, write_clip
 from fvdeblur import Deblurrer
 from fvdeblur.evaluation import psnr, ssim
-from fvdeblur.faces import Detector, create_detector, face_size
+from fvdeblur.faces import Detector, create_detector
 
 MOST_SHOWN = 4
 PICTURE_WIDTH = 1600
-
-Box = tuple[int, int, int, int]
-
-
-def face_box(detector: Detector, frame: Frame) -> Box | None:
-    """The largest face of a frame, in whole pixels inside it."""
-    found = detector.detect(frame)
-    if not found:
-        return None
-    box = max(found, key=lambda face: face_size(face.box)).box
-    x0, y0 = np.maximum(np.round(box[:2]).astype(int), 0)
-    x1, y1 = np.round(box[2:]).astype(int)
-    return int(x0), int(y0), int(min(x1, frame.shape[1])), int(min(y1, frame.shape[0]))
 
 
 def measure(detector: Detector, clip: Path, target: Path, sharp: list[Frame]) -> str:

@@ -2,9 +2,10 @@
 
     python -m benchmarks.quality --data FOLDER
 
-Validation identities of the material (CRC-32 of the identity is 0 modulo 8), two segments each: one with natural
-motion alone, one with camera shake. Every frame is restored by the released network from its window of five, and
-PSNR and SSIM (R'G'B', uint8) are taken in the face box that the detector finds on the sharp frame.
+Validation identities of the material (CRC-32 of the identity is 0 modulo 8), four segments a clip: two with natural
+motion alone, two with camera shake, each with a draw of its own of exposure, light and shake. Every frame is restored
+by the released network from its window of five, and PSNR and SSIM (R'G'B', uint8) are taken in the face box that the
+detector finds on the sharp frame.
 
 - ``motion``: exposures of 1 to 4 frame intervals that vary within the segment, a tenth of its frames with none;
   every 2nd or 3rd source frame; averaged in linear or in gamma-encoded light; sensor noise of 1/255.
@@ -16,7 +17,9 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import json
+import zlib
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -28,10 +31,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.boxes import Box, face_boxes
 from benchmarks.machine import describe_machine
 from fvdeblur.datasets import BlurSettings, Clip, Segment, load_clips, synthesise
 from fvdeblur.evaluation import psnr, ssim
-from fvdeblur.faces import Detector, create_detector
+from fvdeblur.faces import create_detector
 from fvdeblur.networks import window_indices
 from fvdeblur.restoration import Restorer
 
@@ -47,15 +51,16 @@ PROTOCOL = BlurSettings(
     noise=0.0,
     compression_share=0.0,
 )
+SEGMENTS = 2  # of each kind, a clip
 SHARP_FRAMES = 0.1
 NOISE = 1.0  # standard deviation in units of 1/255, as every camera has at least
 
 Frames = NDArray[np.uint8]
 
 
-def make_segment(clip: Clip, shaken: bool, seed: int) -> Segment:
-    """The segment of a clip that every run of this benchmark measures on."""
-    rng = np.random.default_rng((seed, int(shaken), len(clip.frames)))
+def make_segment(clip: Clip, shaken: bool, number: int, seed: int) -> Segment:
+    """One of the segments of a clip that every run of this benchmark measures on."""
+    rng = np.random.default_rng((seed, int(shaken), number, zlib.crc32(clip.name.encode())))
     exposure = np.clip(rng.uniform(1, 4) + np.cumsum(rng.normal(0, 0.5, LENGTH)), 1, 4)
     exposure[rng.random(LENGTH) < SHARP_FRAMES] = 0
     speed = float(np.exp(rng.uniform(*np.log(PROTOCOL.speed)))) if shaken else 0.0
@@ -68,22 +73,6 @@ def with_noise(frames: Frames, seed: int) -> Frames:
     """Add sensor noise; without it a frame of no exposure time would be the truth itself."""
     noise = np.random.default_rng((seed, 1)).normal(0, NOISE, frames.shape)
     return np.clip(np.round(frames + noise), 0, 255).astype(np.uint8)
-
-
-def face_boxes(detector: Detector, frames: Frames) -> list[tuple[int, int, int, int]]:
-    """The largest face of each frame in whole pixels; where none is found, the neighbour's box is kept."""
-    boxes: list[tuple[int, int, int, int] | None] = []
-    for frame in frames:
-        found = detector.detect(frame)
-        if not found:
-            boxes.append(boxes[-1] if boxes else None)
-            continue
-        box = max(found, key=lambda face: face.score * (face.box[2] - face.box[0])).box
-        x0, y0 = np.maximum(box[:2].round().astype(int), 0)
-        x1, y1 = np.minimum(box[2:].round().astype(int), SIZE)
-        boxes.append((int(x0), int(y0), int(x1), int(y1)))
-    known = next((box for box in boxes if box is not None), None)
-    return [] if known is None else [box or known for box in boxes]
 
 
 def restore(restorer: Restorer, frames: Frames) -> Frames:
@@ -119,20 +108,25 @@ def measure(restorer: Restorer, clips: list[Clip], seed: int, picture: Path | No
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     shown: list[Frames] = []
     for clip in clips:
-        for shaken in (False, True):
-            segment = make_segment(clip, shaken, seed)
+        for shaken, number in itertools.product((False, True), range(SEGMENTS)):
+            segment = make_segment(clip, shaken, number, seed)
             sharp = segment.sharp.permute(0, 2, 3, 1).contiguous().numpy()
             blurred = with_noise(segment.blurred.permute(0, 2, 3, 1).numpy(), seed)
             boxes = face_boxes(detector, sharp)
             if not boxes:
                 continue
             inputs = {"motion": blurred, "motion-h264": through_h264(blurred)}
-            if not shaken:
+            if not shaken and number == 0:
                 inputs["sharp"] = sharp
             for name, given in inputs.items():
                 output = restore(restorer, given)
                 rows[name].append(
-                    {"clip": clip.name, "shaken": shaken, **_figures(given, output, sharp, boxes, name)}
+                    {
+                        "clip": clip.name,
+                        "shaken": shaken,
+                        "number": number,
+                        **_figures(given, output, sharp, boxes, name),
+                    }
                 )
                 if name == "motion" and len(shown) < 12:
                     k = LENGTH // 2
@@ -143,9 +137,7 @@ def measure(restorer: Restorer, clips: list[Clip], seed: int, picture: Path | No
     return {name: {"mean": _mean(table), "segments": table} for name, table in rows.items()}
 
 
-def _figures(
-    given: Frames, output: Frames, sharp: Frames, boxes: list[tuple[int, int, int, int]], name: str
-) -> dict[str, float]:
+def _figures(given: Frames, output: Frames, sharp: Frames, boxes: list[Box], name: str) -> dict[str, float]:
     def inside(frames: Frames, k: int) -> Frames:
         x0, y0, x1, y1 = boxes[k]
         return frames[k, y0:y1, x0:x1]
