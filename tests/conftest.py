@@ -3,8 +3,10 @@
 import hashlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 from safetensors.torch import save
@@ -18,6 +20,17 @@ from media_samples import make_video, moving_photograph  # noqa: E402
 from fvdeblur import networks  # noqa: E402
 
 SMALL = {"widths": [8, 16], "encoder_blocks": [1, 1], "decoder_blocks": [1]}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    """Small tensors gain nothing from threads; OpenCV's own do not survive the forking of workers."""
+    threads, opencv = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    yield
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(opencv)
 
 
 def write_model(folder: Path, name: str = "fvd") -> Path:

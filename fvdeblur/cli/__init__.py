@@ -12,9 +12,13 @@ from typing import Any
 import click
 
 from fvdeblur import __version__
+from fvdeblur.cli.blur import blur
+from fvdeblur.cli.dataset import dataset
 from fvdeblur.cli.messages import one_line, say
+from fvdeblur.cli.mine import mine
 from fvdeblur.cli.run import run
 from fvdeblur.cli.train import train
+from fvdeblur.cli.train_fitting import train_fitting
 from fvdeblur.errors import EXIT_FAILURE, EXIT_INTERRUPT, EXIT_TERMINATED, EXIT_USAGE, FvdeblurError
 
 
@@ -31,8 +35,8 @@ def commands(context: click.Context) -> None:
         context.exit(EXIT_USAGE)
 
 
-commands.add_command(run)
-commands.add_command(train)
+for command in (run, mine, dataset, blur, train, train_fitting):
+    commands.add_command(command)
 
 
 class _Terminated(BaseException):

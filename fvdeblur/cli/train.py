@@ -12,9 +12,9 @@ import click
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
 @click.option("--data", help="Folder of the material; replaces the recipe's.")
 @click.option("--steps", type=int, help="Number of steps; replaces the recipe's.")
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda[:N].")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--initial", type=click.Path(path_type=Path), help="Weights to begin with.")
-@click.option("--stop-after", type=float, metavar="SECONDS", help="Stop with a checkpoint after this time.")
+@click.option("--max-minutes", type=float, help="Stop with a checkpoint after this time.")
 @click.option("--debug", is_flag=True, help="Show where an error came from.")
 def train(
     config: Path,
@@ -23,12 +23,15 @@ def train(
     steps: int | None,
     device: str,
     initial: Path | None,
-    stop_after: float | None,
+    max_minutes: float | None,
     debug: bool,
 ) -> None:
-    """Train a network by the recipe CONFIG (TOML); the same command resumes at the last checkpoint."""
+    """Train a network by the recipe CONFIG (TOML); the same command resumes at the last checkpoint.
+
+    On several GPUs: torchrun --nproc-per-node N -m fvdeblur train CONFIG -o FOLDER --device cuda
+    """
     from fvdeblur.training import load_config
     from fvdeblur.training import train as run_training
 
     recipe = load_config(config, data=data, steps=steps)
-    run_training(recipe, output, device=device, initial=initial, stop_after=stop_after, report=click.echo)
+    run_training(recipe, output, device=device, initial=initial, max_minutes=max_minutes, report=click.echo)

@@ -35,7 +35,8 @@ class BlurSettings:
     exposure
         Shortest and longest exposure in frame intervals.
     strides
-        Every n-th source frame is used; one of these is drawn (repeat a value to make it likelier).
+        Every n-th source frame is a frame of the segment; one of these is drawn (repeat a value to make it likelier).
+        The frames between are seen in the blur.
     shake_share
         Share of segments of moving clips with camera shake (stills are always moved).
     speed
@@ -48,9 +49,13 @@ class BlurSettings:
         Largest standard deviation of the noise at a quarter of full brightness, in units of 1/255 (at black half of
         it, at white one and a half times as much).
     compression_share
-        Share of segments that are compressed.
+        Share of segments that are compressed as single pictures, by a block transform; fast on every device.
     compression
-        Finest and coarsest quantiser step of the compression, in units of 1/255.
+        Finest and coarsest quantiser step of this compression, in units of 1/255.
+    codec_share
+        Share of segments that real video encoders encode (needs PyAV; on the processor).
+    codec_quality
+        Finest and coarsest constant rate factor of these encoders.
     """
 
     size: int = 192
@@ -65,6 +70,8 @@ class BlurSettings:
     noise: float = 1.5
     compression_share: float = 0.25
     compression: tuple[float, float] = (1.0, 8.0)
+    codec_share: float = 0.0
+    codec_quality: tuple[float, float] = (15.0, 31.0)
 
 
 class Segment(NamedTuple):
@@ -189,28 +196,37 @@ def synthesise(
     gamma = 2.2 if rng.random() < 0.5 else 1.0
     interpolate = speed > 0 or stride > 1 or rng.random() < 0.7
 
-    key = _key_frames(clip, first, stride, settings.length, margin)
-    source, unit, centre = _resampled(key, region, settings.size, device)
+    reach = math.ceil(float(exposure.max()) / 2) + 1
+    steps = _Steps(clip, first, stride, settings.length, reach)
+    source, unit, centre = _resampled(steps.frames(device), region, settings.size)
     linear = source**gamma
     camera = _Camera(source.shape[-1], source.shape[-2], unit, centre, settings.size, path, device)
 
     sharp_times = np.arange(settings.length) + 0.0
     sharp = torch.empty(settings.length, 3, settings.size, settings.size, device=device)
     for k, grid in enumerate(camera.grids(sharp_times, [None] * settings.length)):
-        frame = source[0 if clip.is_still else margin + k]
+        frame = source[steps.nearest(k)[0]]
         sharp[k] = functional.grid_sample(
             frame[None], grid[None], mode="bicubic", padding_mode="reflection", align_corners=True
         )[0]
     sharp.clamp_(0, 1)
 
     blurred = sharp**gamma
-    flow = None if clip.is_still or not interpolate else _Flow(clip, first, stride, margin, source, device)
+    flow = None if clip.is_still or not interpolate else _Flow(steps, source, device)
     for k in range(settings.length):
         times = _sub_frame_times(k, float(exposure[k]), speed, clip, stride, flow is not None)
         if len(times) > 1:
-            blurred[k] = _average(linear, times, margin, camera, flow, clip.is_still)
+            blurred[k] = _average(linear, times, steps, camera, flow)
     blurred = blurred.clamp_(0, 1) ** (1 / gamma)
-    blurred = degrade(blurred, rng, settings.noise, settings.compression_share, settings.compression)
+    blurred = degrade(
+        blurred,
+        rng,
+        noise=settings.noise,
+        compression_share=settings.compression_share,
+        compression=settings.compression,
+        codec_share=settings.codec_share,
+        codec_quality=settings.codec_quality,
+    )
     return Segment(
         (blurred * 255).round_().to(torch.uint8),
         (sharp * 255).round_().to(torch.uint8),
@@ -220,6 +236,22 @@ def synthesise(
         first,
         stride,
     )
+
+
+def hold(clips: list[Clip], device: str | torch.device) -> bool:
+    """Keep the frames of these clips on a device, so that blur is made there without copying them again.
+
+    Returns
+    -------
+    Whether they fit: they may take half of a GPU's free memory. Otherwise frames are copied as they are needed.
+    """
+    device = torch.device(device)
+    size = sum(clip.frames.nbytes for clip in clips)
+    if device.type == "cuda" and size > torch.cuda.mem_get_info(device)[0] // 2:
+        return False
+    for clip in clips:
+        clip.held = torch.from_numpy(np.ascontiguousarray(clip.frames)).to(device)
+    return True
 
 
 def _draw_frames(
@@ -248,18 +280,41 @@ def _draw_region(rng: np.random.Generator, clip: Clip, settings: BlurSettings) -
     return float(x), float(y), float(side)
 
 
-def _key_frames(clip: Clip, first: int, stride: int, length: int, margin: int) -> np.ndarray:
-    if clip.is_still:
-        return clip.frames
-    index = first + stride * np.arange(-margin, length + margin)
-    return clip.frames[np.clip(index, 0, len(clip.frames) - 1)]
+class _Steps:
+    """The source frames that a segment is made of, and where in them an instant lies.
+
+    All source frames are used, those that the stride passes over too: they were really seen between the frames of
+    the segment, and the flow from one to the next is small.
+    """
+
+    def __init__(self, clip: Clip, first: int, stride: int, length: int, reach: int) -> None:
+        self.clip, self._stride, self._reach = clip, stride, reach
+        count = 1 if clip.is_still else (length - 1 + 2 * reach) * stride + 1
+        self._index = np.clip(first - reach * stride + np.arange(count), 0, len(clip.frames) - 1)
+
+    def frames(self, device: str | torch.device) -> Tensor:
+        """uint8 [N, H, W, 3] on the device."""
+        if self.clip.held is not None:
+            return self.clip.held[torch.from_numpy(self._index).to(self.clip.held.device)].to(device)
+        return torch.from_numpy(np.ascontiguousarray(self.clip.frames[self._index])).to(device)
+
+    def nearest(self, time: float) -> tuple[int, float]:
+        """The frame nearest to an instant (in frame intervals of the segment), and how far past it that is."""
+        if self.clip.is_still:
+            return 0, 0.0
+        place = (time + self._reach) * self._stride
+        return round(place), place - round(place)
+
+    def flow(self, base: int, step: int) -> np.ndarray:
+        """Flow from frame ``base`` to ``base + step`` in pixels of the source."""
+        return self.clip.flow(int(self._index[base]), int(self._index[base + step]))
 
 
 def _resampled(
-    key: np.ndarray, region: tuple[float, float, float], size: int, device: str | torch.device
+    key: Tensor, region: tuple[float, float, float], size: int
 ) -> tuple[Tensor, float, tuple[float, float]]:
     """Key frames as float [N, 3, H, W], reduced to at most 1.25 samples an output pixel, and the region in them."""
-    frames = torch.from_numpy(np.ascontiguousarray(key)).to(device).permute(0, 3, 1, 2).float() / 255
+    frames = key.permute(0, 3, 1, 2).float() / 255
     factor = min(1.0, 1.25 * size / region[2])
     if factor < 0.95:
         height, width = frames.shape[-2:]
@@ -273,23 +328,18 @@ def _resampled(
 
 
 class _Flow:
-    """Optical flow between neighbouring key frames, in pixels of the resampled frames."""
+    """Optical flow between neighbouring source frames, in pixels of the resampled frames."""
 
-    def __init__(
-        self, clip: Clip, first: int, stride: int, margin: int, source: Tensor, device: str | torch.device
-    ) -> None:
-        self._clip, self._first, self._stride, self._margin = clip, first, stride, margin
-        self._factor = source.shape[-1] / clip.frames.shape[2]
-        self._device = device
+    def __init__(self, steps: _Steps, source: Tensor, device: str | torch.device) -> None:
+        self._steps, self._device = steps, device
+        self._factor = source.shape[-1] / steps.clip.frames.shape[2]
         self._cache: dict[tuple[int, int], Tensor] = {}
 
     def __call__(self, base: int, step: int) -> Tensor:
-        """Flow from key frame ``base`` to ``base + step``: float [2, h, w]."""
+        """Flow from frame ``base`` to ``base + step``: float [2, h, w]."""
         if (base, step) not in self._cache:
-            last = len(self._clip.frames) - 1
-            ends = [self._first + self._stride * (i - self._margin) for i in (base, base + step)]
-            flow = self._clip.flow(*(min(max(end, 0), last) for end in ends))
-            self._cache[base, step] = torch.from_numpy(flow).to(self._device).float() * self._factor
+            flow = torch.from_numpy(self._steps.flow(base, step)).to(self._device)
+            self._cache[base, step] = flow.float() * self._factor
         return self._cache[base, step]
 
 
@@ -348,21 +398,17 @@ def _sub_frame_times(
     return k + exposure * ((np.arange(count) + 0.5) / count - 0.5)
 
 
-def _average(
-    linear: Tensor, times: np.ndarray, margin: int, camera: _Camera, flow: _Flow | None, still: bool
-) -> Tensor:
+def _average(linear: Tensor, times: np.ndarray, steps: _Steps, camera: _Camera, flow: _Flow | None) -> Tensor:
     """Mean of the frames seen at these times, float [3, size, size], in linear light."""
     keys: dict[int, list[int]] = {}
     flows: list[tuple[Tensor, float] | None] = []
     for m, time in enumerate(times):
-        nearest = round(float(time))
-        past = float(time) - nearest
-        keys.setdefault(0 if still else nearest + margin, []).append(m)
+        nearest, past = steps.nearest(float(time))
+        keys.setdefault(nearest, []).append(m)
         if flow is None or abs(past) < 1e-3:
             flows.append(None)
         else:
-            step = 1 if past > 0 else -1
-            flows.append((flow(nearest + margin, step), -abs(past)))
+            flows.append((flow(nearest, 1 if past > 0 else -1), -abs(past)))
     grids = camera.grids(times, flows)
     size = grids.shape[1]
     total = torch.zeros(3, size, size, device=linear.device)

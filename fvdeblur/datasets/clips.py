@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import csv
-import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fvdeblur.errors import InputError, UsageError
-
-VALIDATION_MODULUS = 8
-"""An identity whose CRC-32 is 0 modulo this number belongs to the validation split."""
+from fvdeblur.datasets.clip_reader import ClipReader
+from fvdeblur.datasets.index import (
+    CLIPS_FOLDER,
+    INDEX_NAME,
+    PORTRAITS_FOLDER,
+    SPLITS,
+    VALIDATION,
+    is_validation,
+    read_index,
+)
+from fvdeblur.datasets.tables import CLIPS_TABLE, PORTRAITS_TABLE, frame_rate, read_table
+from fvdeblur.errors import FvdeblurError, InputError, UsageError
 
 FLOW_SIDE = 176
 """Optical flow is computed on frames of about this size, which is enough for faces of 200 pixels."""
-
-
-def is_validation(identity: str) -> bool:
-    """Whether this identity (of a still: its file name) belongs to the validation split."""
-    return zlib.crc32(identity.encode()) % VALIDATION_MODULUS == 0
 
 
 @dataclass
@@ -41,12 +43,15 @@ class Clip:
         uint8 [T, H, W, 3], R'G'B'; a still has T = 1.
     fps
         Frames a second; 0 for a still.
+    held
+        The frames as a tensor on the device that blur is made on (`fvdeblur.datasets.blur.hold`), or None.
     """
 
     name: str
     identity: str
     frames: NDArray[np.uint8]
     fps: float
+    held: Any = field(default=None, repr=False, compare=False)
     _flow: dict[tuple[int, int], NDArray[np.float16]] = field(default_factory=dict, repr=False)
 
     @property
@@ -96,6 +101,11 @@ def read_frames(path: Path, limit: int | None = None) -> NDArray[np.uint8]:
     """All frames (at most ``limit``) of a small video, uint8 [T, H, W, 3], R'G'B'.
 
     OpenCV reads them, so that training needs nothing else; what its build cannot decode is given to decord.
+
+    Raises
+    ------
+    InputError
+        No frame can be read.
     """
     capture = cv2.VideoCapture(str(path))
     frames: list[NDArray[np.uint8]] = []
@@ -105,57 +115,24 @@ def read_frames(path: Path, limit: int | None = None) -> NDArray[np.uint8]:
             break
         frames.append(np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8))
     capture.release()
-    return np.stack(frames) if frames else _read_with_decord(path, limit)
-
-
-def _read_with_decord(path: Path, limit: int | None) -> NDArray[np.uint8]:
+    if frames:
+        return np.stack(frames)
     try:
-        import decord
-
-        reader = decord.VideoReader(str(path), num_threads=1)
-        count = len(reader) if limit is None else min(limit, len(reader))
-        return np.asarray(reader.get_batch(range(count)).asnumpy(), np.uint8)
-    except Exception as error:  # decord is not installed, or one of the several errors of its own
+        with ClipReader(path, "decord") as reader:
+            return reader[:limit]
+    except FvdeblurError as error:
         raise InputError(f"{path}: no frame could be read; is it a video that can be decoded?") from error
 
 
-def _split(rows: list[dict[str, str]], key: str, split: str) -> list[dict[str, str]]:
-    if split == "all":
-        return rows
-    if split not in ("train", "validation"):
-        raise UsageError(f"unknown split {split!r}; use train, validation or all")
-    return [row for row in rows if is_validation(row[key]) == (split == "validation")]
-
-
-def _read_index(path: Path, *columns: str) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-    except OSError as error:
-        raise UsageError(f"{path}: the index of the material cannot be read ({error.strerror})") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path}: the index of the material is not a table of text ({error})") from error
-    for number, row in enumerate(rows, 2):
-        for column in columns:
-            if not row.get(column):
-                raise UsageError(f"{path}: row {number} has no value in the column {column!r}")
-    return rows
-
-
-def _number(path: Path, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise UsageError(f"{path}: {text!r} is not a number of frames a second") from error
-
-
 def load_clips(root: str | Path, split: str = "train", limit: int | None = None) -> list[Clip]:
-    """Clips below ``root/clips`` that ``root/clips.tsv`` lists (columns file, identity, fps).
+    """Clips of a dataset (see `fvdeblur.datasets.index`), or of a folder with a table.
+
+    Without an index, ``root/clips.tsv`` (columns file, identity, fps) lists what lies in ``root/clips``.
 
     Parameters
     ----------
     root
-        Folder of the material.
+        Folder of the dataset or of the material.
     split
         ``train``, ``validation`` or ``all``; by identity.
     limit
@@ -164,39 +141,74 @@ def load_clips(root: str | Path, split: str = "train", limit: int | None = None)
     Raises
     ------
     UsageError
-        The index is missing, lacks a column or holds no number under fps; or the split is unknown.
+        There is neither an index nor a table; the table lacks a column or holds no number under fps; or the
+        split is unknown.
     InputError
-        A listed clip cannot be read.
+        A line of the index is spoilt, or a listed clip cannot be read.
     """
     root = Path(root)
-    index = root / "clips.tsv"
-    rows = _split(_read_index(index, "file", "identity", "fps"), "identity", split)
+    if (root / INDEX_NAME).exists():
+        return [
+            Clip(Path(record.file).name, record.person, read_frames(root / record.file, limit), record.fps)
+            for record in _of_split(read_index(root), split, lambda record: record.split == VALIDATION)
+            if not record.is_still
+        ]
+    table = root / CLIPS_TABLE
+    rows = read_table(table, "file", "identity", "fps")
     return [
         Clip(
             row["file"],
             row["identity"],
-            read_frames(root / "clips" / row["file"], limit),
-            _number(index, row["fps"]),
+            read_frames(root / CLIPS_FOLDER / row["file"], limit),
+            frame_rate(table, row["fps"]),
         )
-        for row in rows
+        for row in _of_split(rows, split, lambda row: is_validation(row["identity"]))
     ]
 
 
 def load_stills(root: str | Path, split: str = "train") -> list[Clip]:
-    """Portraits below ``root/portraits`` that ``root/portraits.tsv`` lists, as clips of one frame; split by file."""
+    """Stills of a dataset, or of a folder with a table, as clips of one frame.
+
+    Without an index, ``root/portraits.tsv`` (column file) lists what lies in ``root/portraits``; split by file.
+
+    Raises
+    ------
+    UsageError, InputError
+        As `load_clips`; a picture cannot be read.
+    """
     root = Path(root)
-    rows = _split(_read_index(root / "portraits.tsv", "file"), "file", split)
-    clips = []
-    for row in rows:
-        image = cv2.imread(str(root / "portraits" / row["file"]), cv2.IMREAD_COLOR)
-        if image is None:
-            raise InputError(f"{root / 'portraits' / row['file']}: the picture cannot be read")
-        clips.append(
-            Clip(
-                row["file"],
-                row["file"],
-                np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)[None],
-                0.0,
-            )
-        )
-    return clips
+    if (root / INDEX_NAME).exists():
+        return [
+            Clip(Path(record.file).name, record.person, read_still(root / record.file), 0.0)
+            for record in _of_split(read_index(root), split, lambda record: record.split == VALIDATION)
+            if record.is_still
+        ]
+    rows = read_table(root / PORTRAITS_TABLE, "file")
+    return [
+        Clip(row["file"], row["file"], read_still(root / PORTRAITS_FOLDER / row["file"]), 0.0)
+        for row in _of_split(rows, split, lambda row: is_validation(row["file"]))
+    ]
+
+
+def read_still(path: Path) -> NDArray[np.uint8]:
+    """A picture as a clip of one frame, uint8 [1, H, W, 3], R'G'B'.
+
+    Raises
+    ------
+    InputError
+        It cannot be read.
+    """
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise InputError(f"{path}: the picture cannot be read")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)[None]
+
+
+Entry = TypeVar("Entry")
+
+
+def _of_split(entries: Iterable[Entry], split: str, validation: Callable[[Entry], bool]) -> list[Entry]:
+    """The entries of ``train`` or ``validation``, or all."""
+    if split not in ("all", *SPLITS):
+        raise UsageError(f"unknown split {split!r}; use train, validation or all")
+    return [entry for entry in entries if split == "all" or validation(entry) == (split == VALIDATION)]

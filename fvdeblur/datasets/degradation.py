@@ -1,4 +1,4 @@
-"""What a camera and a codec do to blurred frames: sensor noise, then block-transform compression."""
+"""What a camera and a codec do to blurred frames: sensor noise, then compression."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fvdeblur.datasets.codec import draw_encoding, encode_decode
+
 
 def degrade(
     frames: Tensor,
     rng: np.random.Generator,
+    *,
     noise: float,
     compression_share: float,
     compression: tuple[float, float],
+    codec_share: float,
+    codec_quality: tuple[float, float],
 ) -> Tensor:
-    """Add noise to most segments, and compress some.
+    """Add noise to most segments; encode some, and compress some of the others.
 
     Parameters
     ----------
@@ -25,7 +30,7 @@ def degrade(
         float [T, 3, H, W], R'G'B' in 0..1.
     rng
         Source of every random number.
-    noise, compression_share, compression
+    noise, compression_share, compression, codec_share, codec_quality
         As in ``BlurSettings``.
 
     Returns
@@ -36,16 +41,39 @@ def degrade(
     generator.manual_seed(int(rng.integers(2**62)))
     sigma = rng.uniform(0, noise) / 255 if rng.random() < 0.7 else 0.0
     if sigma > 0:
-        level = sigma * (0.5 + frames.mean(dim=1, keepdim=True).sqrt())
         colour = torch.randn(frames.shape, generator=generator, device=frames.device)
         grain = torch.randn(frames[:, :1].shape, generator=generator, device=frames.device)
-        frames = frames + level * (0.6 * colour + 0.8 * grain)
-    if rng.random() < compression_share:
+        frames = add_noise(frames, sigma, colour, grain)
+    frames = frames.clamp(0, 1)
+    chance = rng.random()
+    if chance < codec_share:
+        pictures = (frames * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        pictures = encode_decode(pictures, draw_encoding(rng, codec_quality))
+        return torch.from_numpy(pictures).to(frames.device).permute(0, 3, 1, 2).float() / 255
+    if chance < codec_share + compression_share:
         offset = rng.integers(0, 8, 2)
-        frames = compress(
-            frames.clamp(0, 1), float(rng.uniform(*compression)), int(offset[0]), int(offset[1])
-        )
+        frames = compress(frames, float(rng.uniform(*compression)), int(offset[0]), int(offset[1]))
     return frames.clamp(0, 1)
+
+
+def add_noise(frames: Tensor, sigma: float, colour: Tensor, grain: Tensor) -> Tensor:
+    """Add sensor noise, which grows with the light.
+
+    Parameters
+    ----------
+    frames
+        float [T, 3, H, W], R'G'B' in 0..1.
+    sigma
+        Standard deviation at a quarter of full brightness: half of it at black, one and a half times at white.
+    colour, grain
+        Normal random numbers, float [T, 3, H, W] for each colour and [T, 1, H, W] common to the three.
+
+    Returns
+    -------
+    float [T, 3, H, W], not clipped.
+    """
+    level = sigma * (0.5 + frames.mean(dim=1, keepdim=True).sqrt())
+    return frames + level * (0.6 * colour + 0.8 * grain)
 
 
 def compress(frames: Tensor, step: float, x: int = 0, y: int = 0) -> Tensor:

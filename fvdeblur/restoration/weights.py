@@ -48,8 +48,15 @@ def models_folder() -> Path:
 
 
 def model_names() -> list[str]:
-    """Names of the models that can be loaded."""
-    return sorted(path.parent.name for path in models_folder().glob("*/config.json"))
+    """Names of the models that can be loaded; the classifiers beside them are no models."""
+    return sorted(path.parent.name for path in models_folder().glob("*/config.json") if not _classifies(path))
+
+
+def _classifies(path: Path) -> bool:
+    try:
+        return "classifiers" in json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # reading the card says what is wrong with it
+        return False
 
 
 def read_card(name: str) -> ModelCard:

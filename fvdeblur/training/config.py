@@ -41,8 +41,8 @@ class TrainConfig:
         Processes that make segments (0: made by the trainer itself, which is right on a GPU).
     seed
         Seed of everything random.
-    log_every, save_every
-        Steps between log lines, and between checkpoints with sample pictures.
+    log_every, save_every, validate_every
+        Steps between log lines, between checkpoints with pictures, and between validations (0: none).
     blur
         Ranges of the blur.
     """
@@ -68,6 +68,7 @@ class TrainConfig:
     seed: int = 0
     log_every: int = 100
     save_every: int = 1000
+    validate_every: int = 2000
     blur: BlurSettings = field(default_factory=BlurSettings)
 
 
@@ -126,15 +127,17 @@ def _rules(config: TrainConfig) -> Iterator[tuple[bool, str]]:
     blur = config.blur
     for name in ("steps", "batch", "patch", "pool", "patches_per_segment", "log_every", "save_every"):
         yield getattr(config, name) >= 1, f"{name} must be at least 1"
-    for name in ("workers", "warmup", "seed"):
+    for name in ("workers", "warmup", "seed", "validate_every"):
         yield getattr(config, name) >= 0, f"{name} must not be negative"
     yield 0 <= config.stills_share <= 1, "stills_share must lie in 0..1"
     yield 0 <= config.ema < 1, "ema must be at least 0 and below 1"
     for name in ("size", "length"):
         yield getattr(blur, name) >= 1, f"blur.{name} must be at least 1"
-    for name in ("shake_share", "varying_share", "sharp_share", "compression_share"):
+    for name in ("shake_share", "varying_share", "sharp_share", "compression_share", "codec_share"):
         yield 0 <= getattr(blur, name) <= 1, f"blur.{name} must lie in 0..1"
-    for name in ("scale", "exposure", "speed", "compression"):
+    fits = blur.compression_share + blur.codec_share <= 1
+    yield fits, "blur.compression_share and blur.codec_share must not be more than 1 together"
+    for name in ("scale", "exposure", "speed", "compression", "codec_quality"):
         pair = getattr(blur, name)
         yield len(pair) == 2 and pair[0] <= pair[1], f"blur.{name} must be two numbers, the smaller first"
         yield pair[0] > 0 or (name == "exposure" and pair[0] == 0), f"blur.{name} must be above 0"

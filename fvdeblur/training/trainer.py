@@ -6,12 +6,9 @@ import dataclasses
 import json
 import math
 import os
-import pickle
-import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -20,16 +17,21 @@ from torch import Tensor, nn
 
 from fvdeblur import networks
 from fvdeblur.datasets import Clip, load_clips, load_stills, synthesise
-from fvdeblur.errors import InputError, OutputError, UsageError
+from fvdeblur.datasets.blur import hold
+from fvdeblur.errors import OutputError, UsageError
 from fvdeblur.networks import window_indices
-from fvdeblur.training import losses
+from fvdeblur.training import checkpoints, losses
 from fvdeblur.training.config import TrainConfig
 from fvdeblur.training.muon import KernelOptimizer
+from fvdeblur.training.parallel import Processes, join
+from fvdeblur.training.plot import plot_log
 from fvdeblur.training.pool import Pool, Segments
+from fvdeblur.training.validation import Validation, decibels
 
-CHECKPOINT = "checkpoint.pt"
-WEIGHTS = "weights.safetensors"
-LOG = "log.jsonl"
+SAMPLE = "sample.png"
+
+VALIDATION_FRAMES = 120
+"""Frames of a validation clip that are read."""
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -47,23 +49,26 @@ def train(
     *,
     device: str = "cpu",
     initial: str | Path | None = None,
-    stop_after: float | None = None,
+    max_minutes: float | None = None,
     report: Callable[[str], None] = print,
 ) -> dict[str, float | None]:
     """Train a network, resuming where ``output`` was left.
+
+    Started by ``torchrun``, every process takes its share of the batch on its own device; the first one writes.
 
     Parameters
     ----------
     config
         The recipe.
     output
-        Folder for ``checkpoint.pt``, ``weights.safetensors`` (moving average), ``log.jsonl`` and sample pictures.
+        Folder for ``checkpoint.pt``, ``weights.safetensors`` (moving average), ``log.jsonl``, ``validation.jsonl``
+        and pictures of both and of samples.
     device
-        ``cpu`` or ``cuda[:N]``.
+        ``cpu``, ``cuda`` or ``cuda:N``.
     initial
         Weights file to begin with when there is no checkpoint.
-    stop_after
-        Stop with a checkpoint after this many seconds.
+    max_minutes
+        Stop with a checkpoint after this time.
     report
         Receives one line now and then.
 
@@ -75,8 +80,8 @@ def train(
     Raises
     ------
     UsageError
-        The device, the patch size, the material or the initial weights do not fit, or the checkpoint belongs to
-        another network.
+        The device, the patch size, the batch, the material or the initial weights do not fit, or the checkpoint
+        belongs to another network.
     InputError
         The checkpoint or a part of the material cannot be read.
     OutputError
@@ -88,97 +93,164 @@ def train(
     its means leave them out (null where no step of the interval is left).
     """
     began = time.monotonic()
-    _check_device(device)
     cv2.setNumThreads(1)  # OpenCV's own threads do not survive the forking of worker processes
-    output = Path(output)
+    processes = join(device)
     try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{output}: the folder cannot be made ({error.strerror})") from error
-    torch.manual_seed(config.seed)
-    network = networks.create(config.network, **config.network_options)
-    frames, multiple = getattr(network, "frames", 5), getattr(network, "multiple", 1)
-    if config.patch % multiple:
-        raise UsageError(f"patch ({config.patch}) must be a multiple of {multiple} for this network")
-    network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    optimiser = KernelOptimizer(network, config.learning_rate, config.weight_decay)
-    step = _restore(config, output, network, average, optimiser, initial)
-    _trim_log(output / LOG, step)
+        run = _Run(config, Path(output), processes, initial, report if processes.leads else _silent)
+        return run.go(None if max_minutes is None else began + 60 * max_minutes)
+    finally:
+        processes.leave()
 
-    clips = load_clips(config.data, "train") if config.stills_share < 1 else []
-    stills = load_stills(config.data, "train") if config.stills_share > 0 else []
-    if not clips and not stills:
-        raise UsageError(f"{config.data}: no training material")
-    report(f"{len(clips)} clips, {len(stills)} stills, from step {step} to {config.steps}")
-    if config.workers == 0:
-        for clip in clips:
-            clip.compute_flow(sorted(set(config.blur.strides)), os.cpu_count() or 1)
-    pool = Pool(
-        Segments(config, clips, stills, device if config.workers == 0 else "cpu"), config, frames, step
-    )
-    sample = _sample_windows(config, frames, multiple, clips, stills)
 
-    figures: dict[str, float | None] = {}
-    sums = torch.zeros(3, dtype=torch.float64, device=device)
-    since, skipped, mark = 0, 0, time.monotonic()
-    while step < config.steps:
-        windows, sharp = pool.batch(step)
+def _silent(_: str) -> None:
+    pass
+
+
+class _Run:
+    """Everything that a run holds."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        output: Path,
+        processes: Processes,
+        initial: str | Path | None,
+        report: Callable[[str], None],
+    ) -> None:
+        self._processes, self._report, self._output = processes, report, output
+        self._device = device = processes.device
+        if config.batch % processes.world:
+            raise UsageError(f"batch ({config.batch}) must be a multiple of the {processes.world} processes")
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{output}: the folder cannot be made ({error.strerror})") from error
+        torch.manual_seed(config.seed)
+        network = networks.create(config.network, **config.network_options)
+        self._frames, multiple = getattr(network, "frames", 5), getattr(network, "multiple", 1)
+        if config.patch % multiple:
+            raise UsageError(f"patch ({config.patch}) must be a multiple of {multiple} for this network")
+        network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._config, self._network = config, network
+        self._average = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        self._optimiser = KernelOptimizer(network, config.learning_rate, config.weight_decay)
+        self._step = checkpoints.restore(config, output, network, self._average, self._optimiser, initial)
+
+        clips = load_clips(config.data, "train") if config.stills_share < 1 else []
+        stills = load_stills(config.data, "train") if config.stills_share > 0 else []
+        if not clips and not stills:
+            raise UsageError(f"{config.data}: no training material")
+        report(f"{len(clips)} clips, {len(stills)} stills, from step {self._step} to {config.steps}")
+        if config.workers == 0:
+            for clip in clips:
+                clip.compute_flow((1,), os.cpu_count() or 1)
+            if not hold(clips + stills, device):
+                report(f"the material does not fit on {device}; frames are copied as they are needed")
+        share = dataclasses.replace(config, batch=config.batch // processes.world)
+        segments = Segments(config, clips, stills, device if config.workers == 0 else "cpu")
+        self._pool = Pool(segments, share, self._frames, self._step, processes.rank, processes.world)
+        self._sample: tuple[Tensor, Tensor] | None = None
+        self._validation: Validation | None = None
+        if processes.leads:
+            checkpoints.trim_logs(output, self._step)
+            self._sample = _sample_windows(config, self._frames, multiple, clips, stills)
+            if config.validate_every and clips:
+                self._validation = _validation(config, self._frames, multiple, report)
+
+    def go(self, until: float | None) -> dict[str, float | None]:
+        """Train to the last step, or until this instant of the monotonic clock."""
+        config = self._config
+        figures: dict[str, float | None] = {}
+        sums = torch.zeros(3, dtype=torch.float64, device=self._device)
+        since, skipped, mark = 0, 0, time.monotonic()
+        while self._step < config.steps:
+            late = float(until is not None and time.monotonic() > until)
+            taken, stop, measured = self._one_step(late)
+            since += 1
+            skipped += not taken
+            if taken:
+                sums += measured
+            last = self._step == config.steps or stop
+            if self._step % config.log_every == 0 or last:
+                figures = {
+                    "step": self._step,
+                    **_means(sums, since - skipped),
+                    "learning_rate": learning_rate(config, self._step),
+                    "skipped": skipped,
+                    "seconds_a_step": round((time.monotonic() - mark) / since, 4),
+                }
+                if self._processes.leads:
+                    checkpoints.append(self._output / checkpoints.LOG, figures)
+                self._report(json.dumps(figures))
+                sums.zero_()
+                since, skipped, mark = 0, 0, time.monotonic()
+            validates = config.validate_every > 0 and self._step % config.validate_every == 0
+            if self._processes.leads and (validates or last):
+                self._validate()
+            if self._processes.leads and (self._step % config.save_every == 0 or last):
+                self._save()
+            mark = time.monotonic() if since == 0 else mark
+            if stop:
+                break
+        self._processes.wait()
+        return figures
+
+    def _one_step(self, late: float) -> tuple[bool, bool, Tensor]:
+        """Make one step; return whether the weights changed, whether the time is over, loss and mean PSNRs."""
+        config, device = self._config, self._device
+        windows, sharp = self._pool.batch(self._step)
         windows = windows.to(device, memory_format=torch.channels_last, non_blocking=True)
         sharp = sharp.to(device, non_blocking=True)
-        optimiser.set_learning_rate(learning_rate(config, step))
-        central = windows[:, 3 * (frames // 2) : 3 * (frames // 2) + 3]
+        self._optimiser.set_learning_rate(learning_rate(config, self._step))
+        central = windows[:, 3 * (self._frames // 2) : 3 * (self._frames // 2) + 3]
         with torch.autocast(torch.device(device).type, torch.bfloat16):
-            change = network(windows)
+            change = self._network(windows)
         restored = central + change.float()
         total = (
             losses.charbonnier(restored, sharp)
             + config.frequency_weight * losses.frequency(restored, sharp)
             + config.log_error_weight * losses.log_error(restored, sharp)
         )
-        optimiser.zero_grad()
+        self._optimiser.zero_grad()
         total.backward()
-        norm = nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip)
-        step += 1
-        since += 1
-        if torch.isfinite(total.detach() + norm):
-            optimiser.step()
-            _update_average(average, network, min(config.ema, (1 + step) / (10 + step)))
-            sums += torch.stack([total.detach(), *_decibels(central, restored.detach(), sharp)])
-        else:
-            skipped += 1
-        out_of_time = stop_after is not None and time.monotonic() - began > stop_after
-        if step % config.log_every == 0 or step == config.steps or out_of_time:
-            figures = {
-                "step": step,
-                **_means(sums, since - skipped),
-                "learning_rate": learning_rate(config, step),
-                "skipped": skipped,
-                "seconds_a_step": round((time.monotonic() - mark) / since, 4),
-            }
-            with (output / LOG).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(figures) + "\n")
-            report(json.dumps(figures))
-            sums.zero_()
-            since, skipped, mark = 0, 0, time.monotonic()
-        if step % config.save_every == 0 or step == config.steps or out_of_time:
-            _save(config, output, network, average, optimiser, step)
-            _write_sample(output / "sample.png", network, average, *sample)
-            mark = time.monotonic() if since == 0 else mark
-        if out_of_time:
-            break
-    return figures
+        loss, stop = total.detach(), torch.tensor(late, device=device)
+        loss, stop = self._processes.average(self._network.parameters(), loss, stop)
+        norm = nn.utils.clip_grad_norm_(self._network.parameters(), config.gradient_clip)
+        self._step += 1
+        taken = bool(torch.isfinite(loss + norm))
+        if taken:
+            self._optimiser.step()
+            decay = min(config.ema, (1 + self._step) / (10 + self._step))
+            _update_average(self._average, self._network, decay)
+        before, after = (decibels(image, sharp).mean() for image in (central, restored.detach()))
+        return taken, bool(stop > 0), torch.stack([loss, before, after])
+
+    def _validate(self) -> None:
+        if self._validation is not None:
+            figures = self._validation.measure(self._network, self._average)
+            checkpoints.append(self._output / checkpoints.VALIDATION, {"step": self._step, **figures})
+            gains = ", ".join(f"{name} {figure['gain_db']:+.2f} dB" for name, figure in figures.items())
+            self._report(f"validation at step {self._step}: {gains}")
+
+    def _save(self) -> None:
+        checkpoints.save(
+            self._config, self._output, self._network, self._average, self._optimiser, self._step
+        )
+        if self._sample is not None:
+            _write_sample(self._output / SAMPLE, self._network, self._average, *self._sample)
+        plot_log(self._output)
 
 
-def _check_device(name: str) -> None:
-    try:
-        kind = torch.device(name).type
-    except RuntimeError:
-        kind = ""
-    if kind not in ("cpu", "cuda"):
-        raise UsageError(f"unknown device {name!r}; use cpu or cuda[:N]")
-    if kind == "cuda" and (torch.device(name).index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"device {name!r} was asked for, but this machine does not have it; use cpu")
+def _validation(
+    config: TrainConfig, frames: int, multiple: int, report: Callable[[str], None]
+) -> Validation | None:
+    held_out = load_clips(config.data, "validation", limit=VALIDATION_FRAMES)
+    least = (config.blur.length + 8) * max(config.blur.strides)
+    held_out = [clip for clip in held_out if len(clip.frames) > least]
+    if not held_out:
+        report(f"{config.data}: no validation clip of more than {least} frames; training goes on without")
+        return None
+    return Validation.make(held_out, config.blur, frames, multiple)
 
 
 def _means(sums: Tensor, count: int) -> dict[str, float | None]:
@@ -195,106 +267,9 @@ def _means(sums: Tensor, count: int) -> dict[str, float | None]:
 
 
 @torch.no_grad()
-def _decibels(central: Tensor, restored: Tensor, sharp: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean PSNR of the blurred and of the restored patches in dB."""
-    both = []
-    for image in (central, restored.clamp(0, 1)):
-        error = (image - sharp).square().mean(dim=(1, 2, 3))
-        both.append((-10 * torch.log10(error + 1e-6)).mean())
-    return both[0], both[1]
-
-
-@torch.no_grad()
 def _update_average(average: dict[str, Tensor], network: nn.Module, decay: float) -> None:
     current = network.state_dict()
     torch._foreach_lerp_(list(average.values()), [current[name] for name in average], 1 - decay)
-
-
-def _restore(
-    config: TrainConfig,
-    output: Path,
-    network: nn.Module,
-    average: dict[str, Tensor],
-    optimiser: KernelOptimizer,
-    initial: str | Path | None,
-) -> int:
-    """Fill network, average and optimiser from the checkpoint or the initial weights; return the step."""
-    device = next(network.parameters()).device
-    path = output / CHECKPOINT
-    if path.exists():
-        try:
-            state = torch.load(path, map_location=device, weights_only=True)
-        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-            reason = textwrap.shorten(str(error), 120) or type(error).__name__
-            raise InputError(
-                f"{path}: is no readable checkpoint ({reason}); remove it to begin anew"
-            ) from error
-        if state["network_name"] != config.network or state["network_options"] != config.network_options:
-            raise UsageError(f"{path}: belongs to another network; choose another output folder")
-        network.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
-        for name, value in state["average"].items():
-            average[name].copy_(value)
-        return int(state["step"])
-    if initial is not None:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            weights = load_file(initial)
-            network.load_state_dict({name: value.float() for name, value in weights.items()})
-        except (OSError, SafetensorError, RuntimeError) as error:
-            reason = textwrap.shorten(str(error), 200)
-            raise UsageError(f"{initial}: these weights do not fit the network ({reason})") from error
-        for name, value in network.state_dict().items():
-            average[name].copy_(value)
-    return 0
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write beside the file and rename, so that a whole file stands under the name at any moment."""
-    partial = path.with_name(path.name + ".partial")
-    write(partial)
-    os.replace(partial, path)
-
-
-def _trim_log(path: Path, step: int) -> None:
-    """Drop the lines that an interrupted run wrote after the checkpoint that is now gone on from."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            figures = json.loads(line)
-        except json.JSONDecodeError:  # the line that was being written
-            continue
-        if figures["step"] <= step:
-            kept.append(line + "\n")
-    _replace(path, lambda partial: partial.write_text("".join(kept), encoding="utf-8"))
-
-
-def _save(
-    config: TrainConfig,
-    output: Path,
-    network: nn.Module,
-    average: dict[str, Tensor],
-    optimiser: KernelOptimizer,
-    step: int,
-) -> None:
-    from safetensors.torch import save_file
-
-    state = {
-        "step": step,
-        "network_name": config.network,
-        "network_options": config.network_options,
-        "config": json.dumps(dataclasses.asdict(config)),
-        "network": network.state_dict(),
-        "average": average,
-        "optimiser": optimiser.state_dict(),
-    }
-    _replace(output / CHECKPOINT, lambda path: torch.save(state, path))
-    weights = {name: value.half().contiguous().cpu() for name, value in average.items()}
-    _replace(output / WEIGHTS, lambda path: save_file(weights, path))
 
 
 def _sample_windows(
@@ -328,4 +303,4 @@ def _write_sample(
     rows = torch.cat([central, (central + change).clamp(0, 1), sharp], dim=3)
     picture = torch.cat(list(rows), dim=1).permute(1, 2, 0).numpy()
     bgr = cv2.cvtColor(np.round(picture * 255).astype(np.uint8), cv2.COLOR_RGB2BGR)
-    _replace(path, lambda partial: partial.write_bytes(cv2.imencode(".png", bgr)[1].tobytes()))
+    checkpoints.replace(path, lambda partial: partial.write_bytes(cv2.imencode(".png", bgr)[1].tobytes()))

@@ -9,8 +9,8 @@ import pytest
 import torch
 from face_material import FACE, panned_clip, photograph, still
 
-from fvdeblur.datasets import BlurSettings, Clip, Segment, blur, synthesise
-from fvdeblur.datasets.blur import CameraPath, _draw_region, draw_exposures
+from fvdeblur.datasets import BlurSettings, Clip, Segment, blur, degradation, synthesise
+from fvdeblur.datasets.blur import CameraPath, _draw_region, draw_exposures, hold
 from fvdeblur.datasets.degradation import compress
 from fvdeblur.evaluation import psnr
 
@@ -303,6 +303,25 @@ def test_exposures_stay_in_their_range() -> None:
     assert not draw_exposures(np.random.default_rng(0), sharp).any()
 
 
+@pytest.mark.parametrize("clip", [still(), panned_clip(30, step=2)], ids=["still", "clip"])
+def test_segments_can_go_through_real_encoders(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The share and the quality of the settings reach them; exposure and sharp frames stay what they are."""
+    given: list[tuple[float, float]] = []
+    draw = degradation.draw_encoding
+    monkeypatch.setattr(
+        degradation, "draw_encoding", lambda rng, quality: (given.append(quality), draw(rng, quality))[1]
+    )
+    settings = dataclasses.replace(CLEAN, codec_share=1.0, codec_quality=(24.0, 26.0))
+    encoded, plain = (
+        synthesise(clip, one, np.random.default_rng(2), speed=2.0, exposure=np.ones(6))
+        for one in (settings, CLEAN)
+    )
+    assert given == [(24.0, 26.0)]
+    assert torch.equal(encoded.sharp, plain.sharp)
+    assert torch.equal(encoded.exposure, plain.exposure)
+    assert 25 < psnr(pictures(encoded.blurred), pictures(plain.blurred)) < 48
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("clip", [still(), panned_clip(30, step=2)], ids=["still", "clip"])
@@ -322,8 +341,35 @@ def test_everything_is_made_on_the_device_that_was_asked_for(
     clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The meta device refuses tensors of another one, as a GPU does, and needs no GPU."""
-    monkeypatch.setattr(blur, "degrade", lambda frames, *_: compress(frames, 2.0, 3, 5))
+    monkeypatch.setattr(blur, "degrade", lambda frames, *_, **__: compress(frames, 2.0, 3, 5))
     segment = synthesise(clip, CLEAN, Steered(LINEAR), device="meta", speed=2.0)
     assert segment.blurred.is_meta
     assert segment.sharp.is_meta
     assert segment.blurred.shape == (6, 3, 96, 96)
+
+
+@pytest.mark.parametrize("clip", [still(), panned_clip(30, step=2)], ids=["still", "clip"])
+def test_frames_held_on_the_device_give_the_same_blur(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Clip(clip.name, clip.identity, clip.frames.copy(), clip.fps)
+    assert hold([held], "cpu")
+    held.frames = np.zeros_like(clip.frames)  # no longer looked at
+    first, second = (synthesise(c, CLEAN, np.random.default_rng(3), speed=2.0) for c in (clip, held))
+    assert torch.equal(first.sharp, second.sharp)
+    if clip.is_still:  # the flow of a clip is that of what the processor holds
+        assert torch.equal(first.blurred, second.blurred)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2 * clip.frames.nbytes - 1, 0))
+    assert not hold([clip], "cuda")
+    assert clip.held is None
+
+
+def test_frames_that_the_stride_passes_over_are_seen_in_the_blur() -> None:
+    """An object that shows in the frames between alone leaves a trace in the mean, and none in the sharp frames."""
+    clip = panned_clip(40, step=0)
+    clip.frames[1::2, 30:60, 30:60] = 255 - clip.frames[1::2, 30:60, 30:60]
+    settings = dataclasses.replace(CLEAN, strides=(2,))
+    region = (clip.frames.shape[2] / 2, clip.frames.shape[1] / 2, 96.0)
+    exposure = np.full(6, 2.0)
+    segment = synthesise(clip, settings, Steered(LINEAR), region=region, speed=0.0, exposure=exposure)
+    assert torch.equal(segment.sharp[0], segment.sharp[3])
+    difference = (segment.blurred.float() - segment.sharp.float()).abs().mean()
+    assert float(difference) > 1

@@ -1,6 +1,7 @@
-"""Noise and block compression."""
+"""Noise and compression."""
 
 from itertools import pairwise
+from typing import Any
 
 import cv2
 import numpy as np
@@ -8,7 +9,17 @@ import pytest
 import torch
 from face_material import photograph
 
+from fvdeblur.datasets import degradation
+from fvdeblur.datasets.codec import draw_encoding, encode_decode
 from fvdeblur.datasets.degradation import compress, degrade
+
+OFF: dict[str, Any] = {
+    "noise": 0.0,
+    "compression_share": 0.0,
+    "compression": (1.0, 8.0),
+    "codec_share": 0.0,
+    "codec_quality": (15.0, 31.0),
+}
 
 
 class Loudest(np.random.Generator):
@@ -86,7 +97,7 @@ def test_a_flat_picture_keeps_its_colour() -> None:
 def test_noise_has_the_level_that_was_asked_for() -> None:
     for value, factor in ((0.25, 1.0), (0.09, 0.8), (0.5625, 1.25)):
         flat = torch.full((4, 3, 64, 64), value)
-        noise = (degrade(flat, Loudest(0.5), 3.0, 0.0, (1.0, 1.0)) - flat) * 255
+        noise = (degrade(flat, Loudest(0.5), **OFF | {"noise": 3.0}) - flat) * 255
         assert noise.std() == pytest.approx(3.0 * factor, rel=0.04)
         assert abs(noise.mean()) < 0.1
         # most of it is common to the three colours: 0.64 of the variance
@@ -96,17 +107,70 @@ def test_noise_has_the_level_that_was_asked_for() -> None:
 
 
 def test_shares_of_none_and_all(face: torch.Tensor) -> None:
-    assert torch.equal(degrade(face, np.random.default_rng(0), 0.0, 0.0, (1.0, 8.0)), face)
-    assert torch.equal(degrade(face, Loudest(0.9), 9.0, 0.0, (1.0, 8.0)), face)
-    compressed = degrade(face, Loudest(0.9), 0.0, 1.0, (1.0, 8.0))
+    assert torch.equal(degrade(face, np.random.default_rng(0), **OFF), face)
+    assert torch.equal(degrade(face, Loudest(0.9), **OFF | {"noise": 9.0}), face)
+    compressed = degrade(face, Loudest(0.9), **OFF | {"compression_share": 1.0})
     assert 1 < error(compressed, face) < 8
     assert compressed.min() >= 0
     assert compressed.max() <= 1
 
 
-def test_one_seed_gives_one_noise(face: torch.Tensor) -> None:
-    first, again, other = (
-        degrade(face, np.random.default_rng(seed), 4.0, 0.5, (1.0, 8.0)) for seed in (1, 1, 2)
-    )
+def test_all_segments_are_encoded(face: torch.Tensor) -> None:
+    """Without noise they are what the encoder that was drawn makes of them."""
+    encoded = degrade(face, Loudest(0.5), **OFF | {"codec_share": 1.0})
+    steered = Loudest(0.5)
+    steered.integers(2**62)
+    given = (face * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    expected = encode_decode(given, draw_encoding(steered, (15.0, 31.0)))
+    assert encoded.shape == face.shape
+    assert encoded.dtype == torch.float32
+    assert np.array_equal((encoded * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy(), expected)
+    assert 1 < error(encoded, face) < 20
+
+
+@pytest.mark.parametrize(
+    ("chance", "expected"),
+    [(0.05, "encoded"), (0.29, "encoded"), (0.31, "compressed"), (0.49, "compressed"), (0.51, "")],
+)
+def test_a_segment_is_encoded_or_compressed_or_neither(
+    face: torch.Tensor, monkeypatch: pytest.MonkeyPatch, chance: float, expected: str
+) -> None:
+    done = []
+    monkeypatch.setattr(degradation, "encode_decode", lambda frames, _: (done.append("encoded"), frames)[1])
+    monkeypatch.setattr(degradation, "compress", lambda frames, *_: (done.append("compressed"), frames)[1])
+    result = degrade(face, Loudest(chance), **OFF | {"codec_share": 0.3, "compression_share": 0.2})
+    assert done == [expected] * bool(expected)
+    assert (result - face).abs().max() <= 0.5 / 255 + 1e-6
+
+
+def test_the_shares_are_kept(face: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = {"encoded": 0, "compressed": 0}
+
+    def count(what: str, frames: Any) -> Any:
+        done[what] += 1
+        return frames
+
+    monkeypatch.setattr(degradation, "encode_decode", lambda frames, _: count("encoded", frames))
+    monkeypatch.setattr(degradation, "compress", lambda frames, *_: count("compressed", frames))
+    rng = np.random.default_rng(0)
+    for _ in range(400):
+        degrade(face[:1, :, :8, :8], rng, **OFF | {"codec_share": 0.3, "compression_share": 0.2})
+    assert done["encoded"] / 400 == pytest.approx(0.3, abs=0.06)
+    assert done["compressed"] / 400 == pytest.approx(0.2, abs=0.06)
+
+
+def test_noise_comes_before_the_encoder(face: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+    monkeypatch.setattr(degradation, "encode_decode", lambda frames, _: (given.append(frames), frames)[1])
+    degrade(face, Loudest(0.5), **OFF | {"codec_share": 1.0, "noise": 8.0})
+    assert given[0].dtype == np.uint8
+    assert given[0].shape == (2, 90, 74, 3)
+    sharp = (face * 255).permute(0, 2, 3, 1).numpy()
+    assert 3 < np.square(given[0] - sharp).mean() ** 0.5 < 12
+
+
+def test_one_seed_gives_one_result(face: torch.Tensor) -> None:
+    shares = {"noise": 4.0, "compression_share": 0.5, "codec_share": 0.5}
+    first, again, other = (degrade(face, np.random.default_rng(seed), **OFF | shares) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)

@@ -14,7 +14,9 @@ from fvdeblur.restoration import Deblurrer, load_model, model_names
 from fvdeblur.restoration.weights import models_folder, read_card
 
 ROOT = Path(__file__).parents[2]
-RELEASED = sorted(path.parent.name for path in (ROOT / "models").glob("*/config.json"))
+FOLDERS = sorted(path.parent.name for path in (ROOT / "models").glob("*/__init__.py"))
+RELEASED = sorted(path.parent.name for path in (ROOT / "models").glob("*/weights.safetensors"))
+OTHERS = ["fitting"]
 
 
 def change_card(home: Path, **values: object) -> None:
@@ -36,6 +38,7 @@ def home(small_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_the_default_model_is_released() -> None:
     assert "fvd" in RELEASED
     assert model_names() == RELEASED
+    assert sorted(RELEASED + OTHERS) == FOLDERS
     assert models_folder() == ROOT / "models"
 
 
@@ -131,7 +134,7 @@ def test_every_room_is_installed() -> None:
     listed = set(setup()["options"]["packages"].split())
     rooms = {p.parent for p in (ROOT / "fvdeblur").rglob("*.py")}
     expected = {".".join(room.relative_to(ROOT).parts) for room in rooms}
-    expected |= {"fvdeblur.models"} | {f"fvdeblur.models.{name}" for name in RELEASED}
+    expected |= {"fvdeblur.models"} | {f"fvdeblur.models.{name}" for name in FOLDERS}
     assert listed == expected
     for name in listed:
         parts = name.split(".")
@@ -141,9 +144,12 @@ def test_every_room_is_installed() -> None:
 
 def test_every_file_that_is_to_be_installed_exists() -> None:
     data = dict(setup()["options.package_data"])
-    for name in RELEASED:
+    for name in FOLDERS:
         files = {part.strip() for part in data[f"fvdeblur.models.{name}"].split(",")}
-        assert {"config.json", "weights.safetensors"} <= files
+        assert {"config.json", "README.md"} <= files
+        weights = {path.name for path in (ROOT / "models" / name).glob("*.safetensors")}
+        assert weights
+        assert weights <= files
         for file in files:
             assert (ROOT / "models" / name / file).is_file(), f"models/{name}/{file}"
     assert (ROOT / "fvdeblur" / data["fvdeblur"]).is_file()

@@ -1,12 +1,9 @@
 """Material and a recipe small enough to train in seconds."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import pytest
-import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "datasets"))
 
@@ -14,17 +11,6 @@ from face_material import write_material
 
 from fvdeblur.datasets import BlurSettings
 from fvdeblur.training import TrainConfig
-
-
-@pytest.fixture(autouse=True, scope="package")
-def one_thread() -> Iterator[None]:
-    """Small tensors gain nothing from threads; OpenCV's own do not survive the forking of workers."""
-    threads, opencv = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    yield
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(opencv)
 
 
 @pytest.fixture(scope="package")

@@ -75,10 +75,10 @@ def test_the_truth_is_the_central_frame(config: TrainConfig) -> None:
 
 def test_blurred_patches_are_likelier(config: TrainConfig) -> None:
     config = dataclasses.replace(config, batch=100, patches_per_segment=10**6, pool=1)
-    sharp = torch.from_numpy(photograph()[70:118, 200:248]).permute(2, 0, 1).repeat(8, 1, 1, 1) // 2
+    sharp = torch.from_numpy(photograph()[70:118, 200:248]).permute(2, 0, 1).repeat(6, 1, 1, 1) // 2
     blurred = sharp.clone()
     blurred[::2] += 40
-    segment = Segment(blurred, sharp, torch.zeros(8), 0.0, (0.0, 0.0, 0.0), 0, 1)
+    segment = Segment(blurred, sharp, torch.zeros(6), 0.0, (0.0, 0.0, 0.0), 0, 1)
 
     class Made(Segments):
         def __getitem__(self, index: int) -> Segment:
@@ -88,8 +88,42 @@ def test_blurred_patches_are_likelier(config: TrainConfig) -> None:
     drawn = torch.cat(
         [(windows - truth).mean((1, 2, 3)) > 0.1 for windows, truth in map(pool.batch, range(8))]
     )
-    # of three candidates one is taken by weights 12 (blurred) and 2 (sharp): 3/8 * 12/16 + 3/8 * 24/26 + 1/8
-    assert float(drawn.float().mean()) == pytest.approx(0.752, abs=0.05)
+    # of three candidates one is taken by weights 13 (blurred) and 3 (sharp): 3/8 * 13/19 + 3/8 * 26/29 + 1/8
+    assert float(drawn.float().mean()) == pytest.approx(0.718, abs=0.05)
+
+
+def test_the_blur_of_a_patch_is_its_difference_from_the_truth(config: TrainConfig) -> None:
+    config = dataclasses.replace(config, patch=16, pool=3)
+    segments = Segments(config, load_clips(config.data, "train"), [], "cpu")
+    pool = Pool(segments, config, 5, 0)
+    pool.batch(0)
+    rng = np.random.default_rng(0)
+    places = np.stack([rng.integers(limit, size=40) for limit in (3, 6, 5, 5)])
+    places[2:] *= 8
+    found = pool._blur_of(*places)
+    for (number, k, y, x), value in zip(places.T, found, strict=True):
+        segment = segments[number]
+        part = (slice(None), slice(y, y + 16), slice(x, x + 16))
+        difference = segment.blurred[k][part].float() - segment.sharp[k][part].float()
+        assert value == pytest.approx(float(difference.square().mean().sqrt()), abs=0.02)
+    assert np.ptp(found) > 1
+
+
+def test_processes_share_the_segments_and_draw_apart(config: TrainConfig) -> None:
+    made: list[int] = []
+    real = Segments(config, load_clips(config.data, "train"), [], "cpu")
+
+    class Counted(Segments):
+        def __getitem__(self, index: int) -> Segment:
+            made.append(index)
+            return real[index]
+
+    drawn = []
+    for rank in range(2):
+        pool = Pool(Counted(config, [], [], "cpu"), config, 5, 0, rank, 2)
+        drawn.append([pool.batch(step) for step in range(5)])
+    assert made == [0, 2, 4, 6, 1, 3, 5, 7]
+    assert not equal(*drawn)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])

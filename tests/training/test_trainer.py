@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from fvdeblur import networks
 from fvdeblur.datasets import load_stills
 from fvdeblur.errors import InputError, OutputError, UsageError
-from fvdeblur.training import TrainConfig, losses, train, trainer
+from fvdeblur.training import TrainConfig, checkpoints, losses, train, trainer
 from fvdeblur.training.trainer import learning_rate
 
 State = dict[str, Any]
@@ -134,7 +134,7 @@ def test_an_interrupted_run_goes_on_exactly(config: TrainConfig, tmp_path: Path,
 
 
 def test_a_time_limit_stops_with_a_checkpoint(config: TrainConfig, tmp_path: Path) -> None:
-    figures = train(config, tmp_path, stop_after=0.0, report=quiet)
+    figures = train(config, tmp_path, max_minutes=0.0, report=quiet)
     assert figures["step"] == checkpoint(tmp_path)["step"] == 1
     assert train(config, tmp_path, report=quiet)["step"] == 12
     assert train(config, tmp_path, report=quiet) == {}  # nothing left to do
@@ -143,7 +143,8 @@ def test_a_time_limit_stops_with_a_checkpoint(config: TrainConfig, tmp_path: Pat
 def test_the_files_of_a_run(config: TrainConfig, tmp_path: Path) -> None:
     train(config, tmp_path / "run", report=quiet)
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"checkpoint.pt", "weights.safetensors", "log.jsonl", "sample.png"}
+    written = {"checkpoint.pt", "weights.safetensors", "log.jsonl", "validation.jsonl"}
+    assert names == written | {"log.png", "sample.png"}
     assert [line["step"] for line in log(tmp_path / "run")] == [3, 6, 9, 12]
     assert set(log(tmp_path / "run")[0]) == {
         *("step", "loss", "blurred_db", "restored_db", "gain_db", "learning_rate", "skipped")
@@ -173,7 +174,7 @@ def test_the_average_of_the_weights(
         copies = [{name: value.clone() for name, value in d.items()} for d in (network.state_dict(), average)]
         saved.append((copies[0], copies[1]))
 
-    monkeypatch.setattr(trainer, "_save", keep)
+    monkeypatch.setattr(checkpoints, "save", keep)
     train(config, tmp_path, report=quiet)
     expected = {name: value.double() for name, value in initial_weights(config).items()}
     for step, (weights, average) in enumerate(saved, 1):
@@ -221,8 +222,10 @@ def test_a_step_that_is_not_finite_changes_nothing(
 
     monkeypatch.setattr(losses, "log_error", poisoned)
     states = []
-    save = trainer._save
-    monkeypatch.setattr(trainer, "_save", lambda *given: (save(*given), states.append(checkpoint(tmp_path))))
+    save = checkpoints.save
+    monkeypatch.setattr(
+        checkpoints, "save", lambda *given: (save(*given), states.append(checkpoint(tmp_path)))
+    )
     train(config, tmp_path, report=quiet)
     lines = log(tmp_path)
     assert [line["skipped"] for line in lines] == [0, 1, 1, 0]
@@ -234,7 +237,7 @@ def test_a_step_that_is_not_finite_changes_nothing(
 
     # step 2 left everything as step 1 made it
     monkeypatch.undo()
-    train(dataclasses.replace(config, save_every=1), tmp_path / "one", stop_after=0.0, report=quiet)
+    train(dataclasses.replace(config, save_every=1), tmp_path / "one", max_minutes=0.0, report=quiet)
     first = checkpoint(tmp_path / "one")
     for part in ("network", "average", "optimiser"):
         ours, theirs = ({**state[part]} for state in (states[0], first))
@@ -288,7 +291,7 @@ def test_initial_weights_that_do_not_fit(config: TrainConfig, tmp_path: Path) ->
 
 
 def test_a_checkpoint_that_does_not_fit(config: TrainConfig, tmp_path: Path) -> None:
-    train(config, tmp_path, stop_after=0.0, report=quiet)
+    train(config, tmp_path, max_minutes=0.0, report=quiet)
     before = (tmp_path / "checkpoint.pt").read_bytes()
     other = {"widths": [8, 8], "encoder_blocks": [1, 1], "decoder_blocks": [1]}
     with pytest.raises(UsageError, match=r"checkpoint\.pt: belongs to another network"):

@@ -1,0 +1,178 @@
+"""Jobs for several processes, each of which may die without taking the others with it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import traceback
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Any, Generic, TypeVar
+
+from fvdeblur.errors import FvdeblurError
+
+Job = TypeVar("Job")
+Report = Callable[[int], None]
+Work = Callable[[Any, Report], Any]
+
+STOP_SECONDS = 5.0
+"""Time that a process is given to end before it is killed."""
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Job]):
+    """How a job ended.
+
+    Attributes
+    ----------
+    job
+        The job.
+    result
+        What the work returned; None where it failed.
+    error
+        Why it failed.
+    """
+
+    job: Job
+    result: Any = None
+    error: FvdeblurError | None = None
+
+
+def run_jobs(
+    prepare: Callable[[], Work], jobs: Sequence[Job], processes: int, progress: Report
+) -> Generator[Outcome[Job], None, None]:
+    """Do jobs in processes of their own and yield each as it ends, in no particular order.
+
+    Closing the generator, an error or an interrupt stops the processes.
+
+    Parameters
+    ----------
+    prepare
+        Called once in every process; returns what does a job. It is called with the job and a function that takes
+        the amount of progress since the last call. It and the jobs must be picklable.
+    jobs
+        What to do, begun in this order.
+    processes
+        How many work at once.
+    progress
+        Called with amounts of progress as they are reported.
+
+    Raises
+    ------
+    FvdeblurError
+        ``prepare`` failed.
+    """
+    waiting = deque(jobs)
+    workers: dict[Connection, _Worker[Job]] = {}
+    try:
+        while waiting or workers:
+            while waiting and len(workers) < processes:
+                worker: _Worker[Job] = _Worker(prepare, waiting.popleft())
+                workers[worker.connection] = worker
+            for connection in wait(list(workers)):
+                assert isinstance(connection, Connection)
+                worker = workers[connection]
+                outcome = worker.receive(progress)
+                if outcome is None:
+                    continue
+                yield outcome
+                if waiting and worker.alive:
+                    worker.give(waiting.popleft())
+                else:
+                    workers.pop(connection).stop()
+    finally:
+        for worker in workers.values():
+            worker.kill()
+        for worker in workers.values():
+            worker.stop()
+
+
+class _Worker(Generic[Job]):
+    """A process that does one job after the other, and the end of the pipe to it."""
+
+    def __init__(self, prepare: Callable[[], Work], job: Job) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, prepare), daemon=True)
+        self._process.start()
+        theirs.close()
+        self.alive = True
+        self.give(job)
+
+    def give(self, job: Job) -> None:
+        self._job = job
+        with suppress(OSError):  # where it died, `receive` will notice
+            self.connection.send(job)
+
+    def receive(self, progress: Report) -> Outcome[Job] | None:
+        """Take one message; None where the job goes on."""
+        try:
+            kind, value = self.connection.recv()
+        except (EOFError, OSError):
+            self.alive = False
+            self._process.join(STOP_SECONDS)
+            how = _end_of(self._process.exitcode)
+            return Outcome(self._job, error=FvdeblurError(f"its process {how}; is there enough memory?"))
+        if kind == "progress":
+            progress(value)
+            return None
+        if kind == "unprepared":
+            raise value
+        return Outcome(self._job, **{kind: value})
+
+    def kill(self) -> None:
+        self._process.terminate()
+
+    def stop(self) -> None:
+        """Let the process end: it does when the pipe is closed."""
+        self.connection.close()
+        self._process.join(STOP_SECONDS)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+
+def _end_of(code: int | None) -> str:
+    return (
+        f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
+    )
+
+
+def _serve(connection: Connection, prepare: Callable[[], Work]) -> None:
+    """What a process does: jobs, until the pipe is closed."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches all processes; the first one stops the others
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        work = prepare()
+    except Exception as error:
+        connection.send(("unprepared", _plain(error)))
+        return
+    try:
+        while True:
+            job = connection.recv()
+            try:
+                message = ("result", work(job, lambda amount: connection.send(("progress", amount))))
+            except ConnectionError:
+                raise
+            except Exception as error:
+                message = ("error", _plain(error))
+            connection.send(message)
+    except (EOFError, OSError):  # nobody listens any more
+        os._exit(0)
+
+
+def _plain(error: Exception) -> FvdeblurError:
+    """An error that can be sent; where it came from goes along as a note."""
+    plain = error
+    if not isinstance(error, FvdeblurError):
+        reason = (str(error).strip() or "no reason given").splitlines()[0]
+        plain = FvdeblurError(f"unexpected {type(error).__name__}: {reason}")
+    plain.__cause__ = None
+    plain.__notes__ = ["".join(traceback.format_exception(error))]
+    return plain  # type: ignore[return-value]

@@ -1,0 +1,1 @@
+"""The released classifiers of landmark fittings (f_cl of Chrysos & Zafeiriou)."""
