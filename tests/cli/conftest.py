@@ -38,6 +38,8 @@ def start(small_models: Path) -> Callable[..., subprocess.Popen[str]]:
     """Start the command line in a process of its own, with the small model; ``more`` is run before."""
 
     def launch(*arguments: object, more: str = "", **options: Any) -> subprocess.Popen[str]:
+        # a test run in the background of a shell has Ctrl-C switched off, and its children inherit that
+        more = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" + more
         program = START.format(models=str(small_models), more=more)
         return subprocess.Popen(
             [sys.executable, "-c", program, *map(str, arguments)],
