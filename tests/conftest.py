@@ -3,7 +3,6 @@
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -22,15 +21,14 @@ from fvdeblur import networks  # noqa: E402
 SMALL = {"widths": [8, 16], "encoder_blocks": [1, 1], "decoder_blocks": [1]}
 
 
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> Iterator[None]:
-    """Small tensors gain nothing from threads; OpenCV's own do not survive the forking of workers."""
-    threads, opencv = torch.get_num_threads(), cv2.getNumThreads()
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Small tensors gain nothing from threads; OpenCV's own do not survive the forking of workers.
+
+    Before every test, because what is tested may set them: more threads than cores make training crawl.
+    """
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    yield
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(opencv)
 
 
 def write_model(folder: Path, name: str = "fvd") -> Path:
