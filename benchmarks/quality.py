@@ -82,17 +82,21 @@ def with_noise(frames: Frames, seed: int) -> Frames:
     return np.clip(np.round(frames + noise), 0, 255).astype(np.uint8)
 
 
-def blurred_by(name: str, clip: Clip, seed: int) -> tuple[Frames, Frames] | None:
-    """The first frames of a clip blurred by a named protocol, and sharp; None where its rules reject them."""
-    frames = np.stack(
-        [cv2.resize(f, (SIZE, SIZE), interpolation=cv2.INTER_AREA) for f in clip.frames[:PROTOCOL_FRAMES]]
-    )
-    small = Clip(clip.name, clip.identity, frames.astype(np.uint8), clip.fps)
-    given = torch.from_numpy(small.frames).permute(0, 3, 1, 2)
+def first_frames(clip: Clip) -> Clip:
+    """The first frames of a clip, reduced to the size that is measured."""
+    frames = [
+        cv2.resize(f, (SIZE, SIZE), interpolation=cv2.INTER_AREA) for f in clip.frames[:PROTOCOL_FRAMES]
+    ]
+    return Clip(clip.name, clip.identity, np.stack(frames).astype(np.uint8), clip.fps)
+
+
+def blurred_by(name: str, clip: Clip, boxes: list[Box], seed: int) -> tuple[Frames, Frames] | None:
+    """A clip blurred by a named protocol, and sharp; None where its rules reject all of it."""
+    given = torch.from_numpy(clip.frames).permute(0, 3, 1, 2)
     own = zlib.crc32(f"{seed} {clip.name}".encode())
-    boxes = np.array(face_boxes(create_detector("centerface"), small.frames), np.float32)
+    faces = np.array(boxes, np.float32) if boxes else None
     try:
-        result = apply(name, given, own, flow=small.flow, boxes=boxes if len(boxes) else None)
+        result = apply(name, given, own, flow=clip.flow, boxes=faces)
     except InputError:
         return None
     blurred, sharp = (
@@ -169,14 +173,16 @@ def measure_protocols(
     """Figures of named protocols: mean over frames of a clip, then over clips."""
     detector = create_detector("centerface")
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    for clip, name in itertools.product(clips, names):
-        pair = blurred_by(name, clip, seed)
-        boxes = [] if pair is None else face_boxes(detector, pair[1])
-        if pair is None or not boxes:
-            continue
-        given, sharp = pair
-        figures = _figures(given, restore(restorer, given), sharp, boxes, name=f"protocol {name}")
-        rows[name].append({"clip": clip.name, **figures})
+    for clip in map(first_frames, clips):
+        faces = face_boxes(detector, clip.frames)
+        for name in names:
+            pair = blurred_by(name, clip, faces, seed)
+            boxes = [] if pair is None else face_boxes(detector, pair[1])  # some protocols move the picture
+            if pair is None or not boxes:
+                continue
+            given, sharp = pair
+            figures = _figures(given, restore(restorer, given), sharp, boxes, name=f"protocol {name}")
+            rows[name].append({"clip": clip.name, **figures})
     return {
         name: {"mean": {"clips": len(table), **_means(table)}, "segments": table}
         for name, table in rows.items()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import traceback
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Any, NamedTuple
 
 import click
 
-from fvdeblur.cli.messages import say, shown
-from fvdeblur.errors import EXIT_FAILURE, FvdeblurError, UsageError
+from fvdeblur.cli.batch import run_each
+from fvdeblur.cli.messages import shown
+from fvdeblur.errors import UsageError
 
 
 class _Job(NamedTuple):
@@ -89,29 +89,11 @@ def blur(
     if os.path.lexists(output) and not output.is_dir():
         raise UsageError(f"{shown(output)}: is not a folder; give a folder with -o")
     jobs = _jobs(sharp, seed, split)
-    failed = 0
-    for job in jobs:
-        try:
-            _run(
-                job,
-                output,
-                quiet,
-                protocol=made,
-                modifiers=modifiers,
-                crf=crf,
-                device=place,
-                overwrite=overwrite,
-            )
-        except FvdeblurError as error:
-            if len(jobs) == 1:
-                raise
-            if debug:
-                traceback.print_exc()
-            say(str(error))
-            failed += 1
-    if failed:
-        say(f"{failed} of {len(jobs)} videos failed")
-    return EXIT_FAILURE if failed else 0
+    options = {"protocol": made, "modifiers": modifiers, "crf": crf, "device": place, "overwrite": overwrite}
+    if len(jobs) == 1:
+        _run(jobs[0], output, quiet, **options)
+        return 0
+    return run_each(jobs, lambda job: _run(job, output, quiet, **options), debug)
 
 
 def _jobs(sharp: Path, seed: int, split: str) -> list[_Job]:

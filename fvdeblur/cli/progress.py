@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from fvdeblur.cli.messages import shown
@@ -20,27 +20,29 @@ PLAIN_INTERVAL = 10.0
 """Seconds between plain lines."""
 
 
-class ProgressDisplay:
-    """Shows frames, frames a second, faces and the time left; written to standard error."""
+class Display:
+    """A bar on a terminal, a plain line every `PLAIN_INTERVAL` elsewhere; written to standard error.
 
-    def __init__(self, name: str) -> None:
-        self._name = shown(name)
+    Parameters
+    ----------
+    name
+        What the bar is called.
+    columns
+        What it shows behind the numbers done and to do.
+    fields
+        First values of what these columns show.
+    """
+
+    def __init__(self, name: str, *columns: ProgressColumn, **fields: Any) -> None:
         self._console = Console(stderr=True)
         self._began = self._last = time.monotonic()
         self._bar: Bar | None = None
         if self._console.is_terminal:
-            self._bar = Bar(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]:.1f} fps, {task.fields[faces]} faces"),
-                TimeRemainingColumn(),
-                console=self._console,
-                transient=True,
-            )
-            self._task = self._bar.add_task(escape(self._name), total=None, rate=0.0, faces=0)
+            all_columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *columns)
+            self._bar = Bar(*all_columns, console=self._console, transient=True)
+            self._task = self._bar.add_task(escape(name), total=None, **fields)
 
-    def __enter__(self) -> ProgressDisplay:
+    def __enter__(self) -> Self:
         if self._bar is not None:
             self._bar.start()
         return self
@@ -51,21 +53,29 @@ class ProgressDisplay:
         if self._bar is not None:
             self._bar.stop()
 
-    def update(self, progress: Progress) -> None:
-        """Show how far the run is."""
+    def _show(self, done: int, total: int | None, line: str, **fields: Any) -> None:
+        """Bring the bar up to date; without one, print the line if it is time."""
         now = time.monotonic()
-        rate = progress.frames / max(now - self._began, 1e-6)
         if self._bar is not None:
-            self._bar.update(
-                self._task, completed=progress.frames, total=progress.total, rate=rate, faces=progress.faces
-            )
+            self._bar.update(self._task, completed=done, total=total, **fields)
         elif now - self._last >= PLAIN_INTERVAL:
             self._last = now
-            total = f" of {progress.total}" if progress.total else ""
-            remaining = max(0, (progress.total or 0) - progress.frames)
-            left = f", {remaining / rate:.0f} s left" if progress.total else ""
-            print(
-                f"{self._name}: {progress.frames}{total} frames, {rate:.1f} fps, {progress.faces} faces{left}",
-                file=self._console.file,
-                flush=True,
-            )
+            print(line, file=self._console.file, flush=True)
+
+
+class ProgressDisplay(Display):
+    """Shows frames, frames a second, faces and the time left."""
+
+    def __init__(self, name: str) -> None:
+        self._name = shown(name)
+        rate = TextColumn("{task.fields[rate]:.1f} fps, {task.fields[faces]} faces")
+        super().__init__(self._name, rate, TimeRemainingColumn(), rate=0.0, faces=0)
+
+    def update(self, progress: Progress) -> None:
+        """Show how far the run is."""
+        done, total, faces = progress.frames, progress.total, progress.faces
+        rate = done / max(time.monotonic() - self._began, 1e-6)
+        share = f" of {total}" if total else ""
+        left = f", {max(0, total - done) / rate:.0f} s left" if total and rate else ""
+        line = f"{self._name}: {done}{share} frames, {rate:.1f} fps, {faces} faces{left}"
+        self._show(done, total, line, rate=rate, faces=faces)

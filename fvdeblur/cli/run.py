@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from fvdeblur.cli.batch import run_each
 from fvdeblur.cli.messages import say, shown
-from fvdeblur.errors import EXIT_FAILURE, FvdeblurError, OutputError, UsageError
+from fvdeblur.errors import OutputError, UsageError
 from fvdeblur.restoration.settings import Settings
 
 if TYPE_CHECKING:
@@ -80,18 +80,11 @@ def run(input: Path, output: Path | None, quiet: bool, verbose: bool, debug: boo
             output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{shown(output)}: cannot make this folder ({error.strerror})") from error
-    failed = 0
-    for video in videos:
-        try:
-            _run_one(deblurrer, video, None if output is None else output / video.name, quiet, verbose)
-        except FvdeblurError as error:
-            if debug:
-                traceback.print_exc()
-            say(str(error))
-            failed += 1
-    if failed:
-        say(f"{failed} of {len(videos)} videos failed")
-    return EXIT_FAILURE if failed else 0
+
+    def work(video: Path) -> None:
+        _run_one(deblurrer, video, None if output is None else output / video.name, quiet, verbose)
+
+    return run_each(videos, work, debug)
 
 
 def _run_one(deblurrer: Deblurrer, video: Path, output: Path | None, quiet: bool, verbose: bool) -> None:

@@ -1,7 +1,8 @@
 """Sharp face clips, their split by identity, and blur made from them by motion."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from fvdeblur.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from fvdeblur.datasets.blur import BlurSettings, Segment, synthesise
@@ -35,9 +36,4 @@ __all__ = [
     "synthesise",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import what is asked for only then: mining and looking at a dataset need no torch."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_exports(__name__, _HOMES)

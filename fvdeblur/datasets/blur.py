@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from fvdeblur.datasets.clips import Clip
 from fvdeblur.datasets.degradation import degrade
+from fvdeblur.datasets.sway import Sway
 
 GRID_STEP = 8
 """The displacement field is computed on every 8th pixel and interpolated between."""
@@ -108,9 +109,7 @@ class CameraPath:
     """
 
     def __init__(self, rng: np.random.Generator, speed: float, size: int) -> None:
-        frequency = rng.uniform(0.04, 0.35, (4, 3))
-        weight = rng.uniform(0.2, 1.0, (4, 3))
-        weight /= np.sqrt((weight**2).sum(axis=1, keepdims=True) / 2)
+        self._sway = Sway(rng, 4)
         direction = rng.uniform(0, 2 * math.pi)
         spread = rng.uniform(0.15, 1.0)
         axes = np.array(
@@ -122,20 +121,11 @@ class CameraPath:
             ]
         )
         axes[:2] /= max(1e-6, math.hypot(axes[0], axes[1]))
-        self._frequency = 2 * math.pi * frequency
-        self._amplitude = speed * axes[:, None] * weight / self._frequency
-        self._phase = rng.uniform(0, 2 * math.pi, (4, 3))
-        self._pause_frequency = 2 * math.pi * rng.uniform(0.05, 0.15)
-        self._pause_phase = rng.uniform(0, 2 * math.pi)
-        self._pause = rng.uniform(0, 1)
+        self._sway.begin(rng, speed * axes)
 
     def at(self, time: np.ndarray) -> np.ndarray:
         """Translation x, y (output pixels), rotation (radians) and relative zoom at each time: float [M, 4]."""
-        time = time + self._pause / self._pause_frequency * np.sin(
-            self._pause_frequency * time + self._pause_phase
-        )
-        angle = self._frequency[None] * time[:, None, None] + self._phase[None]
-        return (self._amplitude[None] * np.sin(angle)).sum(axis=2)
+        return self._sway.at(time)
 
 
 def draw_exposures(rng: np.random.Generator, settings: BlurSettings) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fvdeblur.datasets.clip_reader import ClipReader
+from fvdeblur.datasets.flow import dis_flow
 from fvdeblur.datasets.index import (
     CLIPS_FOLDER,
     INDEX_NAME,
@@ -24,9 +25,6 @@ from fvdeblur.datasets.index import (
 )
 from fvdeblur.datasets.tables import CLIPS_TABLE, PORTRAITS_TABLE, frame_rate, read_table
 from fvdeblur.errors import FvdeblurError, InputError, UsageError
-
-FLOW_SIDE = 176
-"""Optical flow is computed on frames of about this size, which is enough for faces of 200 pixels."""
 
 
 @dataclass
@@ -67,7 +65,7 @@ class Clip:
         """
         key = (source, target)
         if key not in self._flow:
-            self._flow[key] = _dis_flow(self.frames[source], self.frames[target])
+            self._flow[key] = dis_flow(self.frames[source], self.frames[target])
         return self._flow[key]
 
     def compute_flow(self, strides: Iterable[int], threads: int) -> None:
@@ -80,21 +78,6 @@ class Clip:
         ]
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(lambda pair: self.flow(*pair), pairs))
-
-
-def _dis_flow(source: NDArray[np.uint8], target: NDArray[np.uint8]) -> NDArray[np.float16]:
-    height, width = source.shape[:2]
-    factor = min(1.0, FLOW_SIDE / max(height, width))
-    size = (max(16, round(width * factor)), max(16, round(height * factor)))
-    grey = [
-        cv2.cvtColor(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-        for frame in (source, target)
-    ]
-    estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    flow = estimator.calc(grey[0], grey[1], np.zeros((size[1], size[0], 2), np.float32))
-    flow = cv2.resize(flow, (-(-width // 4), -(-height // 4)), interpolation=cv2.INTER_AREA)
-    flow = flow * np.array([width / size[0], height / size[1]], np.float32)
-    return np.ascontiguousarray(flow.transpose(2, 0, 1)).astype(np.float16)
 
 
 def read_frames(path: Path, limit: int | None = None) -> NDArray[np.uint8]:

@@ -12,7 +12,6 @@ import math
 import os
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fvdeblur.datasets.whole_file import whole_file
 from fvdeblur.errors import InputError, OutputError, UsageError
 
 INDEX_NAME = "index.jsonl"
@@ -301,18 +301,10 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
     OutputError
         The system refuses.
     """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("w", encoding="utf-8", newline="\n") as file:
-            file.writelines(line + "\n" for line in lines)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(line + "\n" for line in lines)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def append_lines(path: Path, lines: Iterable[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ from fvdeblur.datasets.clip_reader import ClipReader
 from fvdeblur.datasets.clips import read_still
 from fvdeblur.datasets.index import ClipRecord, read_index
 from fvdeblur.datasets.summary import median_face
-from fvdeblur.errors import InputError, OutputError, UsageError
+from fvdeblur.datasets.whole_file import whole_file
+from fvdeblur.errors import InputError, UsageError
 
 BACKGROUND, TEXT, MARK = (24, 24, 24), (224, 224, 224), (96, 255, 96)
 GAP = 4
@@ -181,11 +181,5 @@ def _stacked(rows: Sequence[Picture]) -> Picture:
 
 def _write_png(target: Path, sheet: Picture) -> None:
     data = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes()
-    partial = target.with_name(target.name + ".partial")
-    try:
+    with whole_file(target) as partial:
         partial.write_bytes(data)
-        partial.replace(target)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise OutputError(f"{target}: cannot be written ({error.strerror})") from error

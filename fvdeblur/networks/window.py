@@ -1,5 +1,9 @@
 """Which frames a multi-frame network sees."""
 
+from __future__ import annotations
+
+from torch import Tensor
+
 
 def window_indices(centre: int, length: int, frames: int) -> list[int]:
     """Indices of a window of ``frames`` frames around ``centre``, reflected at both ends of ``length`` frames.
@@ -14,3 +18,9 @@ def window_indices(centre: int, length: int, frames: int) -> list[int]:
     period = 2 * (length - 1)
     folded = [i % period for i in range(centre - frames // 2, centre + frames // 2 + 1)]
     return [min(i, period - i) for i in folded]
+
+
+def central_frame(windows: Tensor) -> Tensor:
+    """The central frames [B, 3, H, W] of windows [B, 3 * frames, H, W] with their frames in time order."""
+    middle = windows.shape[1] // 2 - 1
+    return windows[:, middle : middle + 3]

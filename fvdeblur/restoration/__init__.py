@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from fvdeblur.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from fvdeblur.restoration.deblurrer import Deblurrer, Progress, Summary, default_output, find_videos
@@ -37,9 +38,4 @@ __all__ = [
     "model_names",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import what is asked for only then: torch and PyAV take a second that ``--help`` should not cost."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_exports(__name__, _HOMES)

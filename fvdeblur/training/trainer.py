@@ -19,7 +19,7 @@ from fvdeblur import networks
 from fvdeblur.datasets import Clip, load_clips, load_stills, synthesise
 from fvdeblur.datasets.blur import hold
 from fvdeblur.errors import OutputError, UsageError
-from fvdeblur.networks import window_indices
+from fvdeblur.networks import central_frame, window_indices
 from fvdeblur.training import checkpoints, losses
 from fvdeblur.training.config import TrainConfig
 from fvdeblur.training.muon import KernelOptimizer
@@ -202,7 +202,7 @@ class _Run:
         windows = windows.to(device, memory_format=torch.channels_last, non_blocking=True)
         sharp = sharp.to(device, non_blocking=True)
         self._optimiser.set_learning_rate(learning_rate(config, self._step))
-        central = windows[:, 3 * (self._frames // 2) : 3 * (self._frames // 2) + 3]
+        central = central_frame(windows)
         with torch.autocast(torch.device(device).type, torch.bfloat16):
             change = self._network(windows)
         restored = central + change.float()
@@ -298,8 +298,7 @@ def _write_sample(
     """Write blurred, restored (by the averaged weights) and sharp patches side by side."""
     device = next(network.parameters()).device
     change = torch.func.functional_call(network, average, (windows.to(device),)).cpu()
-    middle = windows.shape[1] // 2 - 1
-    central = windows[:, middle : middle + 3]
+    central = central_frame(windows)
     rows = torch.cat([central, (central + change).clamp(0, 1), sharp], dim=3)
     picture = torch.cat(list(rows), dim=1).permute(1, 2, 0).numpy()
     bgr = cv2.cvtColor(np.round(picture * 255).astype(np.uint8), cv2.COLOR_RGB2BGR)

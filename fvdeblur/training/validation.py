@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fvdeblur.datasets import BlurSettings, Clip, synthesise
-from fvdeblur.networks import window_indices
+from fvdeblur.networks import central_frame, window_indices
 
 SEGMENTS = 2
 """Segments of a clip: one moved by its own motion alone, one by a shaking camera too."""
@@ -85,7 +85,6 @@ class Validation:
         device = next(network.parameters()).device
         figures = {}
         for name, windows in self.windows.items():
-            middle = windows.shape[1] // 2 - 1
             sums = torch.zeros(2, device=device)
             for i in range(0, len(windows), BATCH):
                 given = windows[i : i + BATCH].to(device).float() / 255
@@ -93,7 +92,7 @@ class Validation:
                 given = given.contiguous(memory_format=torch.channels_last)
                 with torch.autocast(device.type, torch.bfloat16):
                     change = torch.func.functional_call(network, weights, (given,))
-                central = given[:, middle : middle + 3]
+                central = central_frame(given)
                 sums += torch.stack([decibels(central, truth).sum(), decibels(central + change, truth).sum()])
             blurred, restored = (sums / len(windows)).tolist()
             figures[name] = {

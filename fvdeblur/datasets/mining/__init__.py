@@ -1,7 +1,8 @@
 """Mining videos for clips of a moving object: the framework of Chrysos & Zafeiriou (2017), section 4."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from fvdeblur.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from fvdeblur.datasets.mining.correlation import CorrelationSettings, CorrelationTracker
@@ -62,9 +63,4 @@ __all__ = [
     "sharpness",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import what is asked for only then: the command line shows its help without OpenCV and SciPy."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_exports(__name__, _HOMES)

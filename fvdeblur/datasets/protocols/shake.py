@@ -22,12 +22,11 @@ from fvdeblur.datasets.protocols.protocol import (
     generator,
 )
 from fvdeblur.datasets.protocols.shutter import SubFrames, instants
+from fvdeblur.datasets.sway import Sway
 from fvdeblur.errors import UsageError
 
 DEGREES = ("pitch", "yaw", "roll", "x", "y", "z")
 """Rotation about the x, y and z axis in radians; translation along them in units of the scene's distance."""
-
-WAVES = 3
 
 
 def homographies(poses: NDArray[np.float64], height: int, width: int, focal: float) -> NDArray[np.float64]:
@@ -86,28 +85,14 @@ class PosePath:
         degrees: tuple[str, ...] = DEGREES,
     ) -> None:
         self._frame = (height, width, focal)
-        frequency = 2 * math.pi * rng.uniform(0.04, 0.35, (6, WAVES))
-        weight = rng.uniform(0.2, 1.0, (6, WAVES))
-        weight /= np.sqrt((weight**2).sum(axis=1, keepdims=True) / 2)
+        self._sway = Sway(rng, 6)
         share = rng.uniform(0.1, 1.0, 6) * [name in degrees for name in DEGREES]
         share /= max(1e-9, float(np.sqrt((share**2).sum())))
-        amplitude = speed * share / self._gain()
-        self._frequency = frequency
-        self._amplitude = amplitude[:, None] * weight / frequency
-        self._phase = rng.uniform(0, 2 * math.pi, (6, WAVES))
-        self._pause_frequency, self._pause_phase = (
-            2 * math.pi * rng.uniform(0.05, 0.15),
-            rng.uniform(0, 2 * math.pi),
-        )
-        self._pause = rng.uniform(0, 1)
+        self._sway.begin(rng, speed * share / self._gain())
 
     def at(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
         """Pose at each time in frame intervals: float64 [M, 6], in the order of `DEGREES`."""
-        # time passes faster and more slowly, which is how a hand pauses
-        angle = self._pause_frequency * times + self._pause_phase
-        passed = times + self._pause / self._pause_frequency * np.sin(angle)
-        angle = self._frequency[None] * passed[:, None, None] + self._phase[None]
-        return np.asarray((self._amplitude[None] * np.sin(angle)).sum(axis=2))
+        return self._sway.at(times)
 
     def homographies(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
         """The path as `homographies` at each time."""
