@@ -181,14 +181,14 @@ def synthesise(
         shaken = clip.is_still or rng.random() < settings.shake_share
         speed = math.exp(rng.uniform(*np.log(settings.speed))) if shaken else 0.0
     if region is None:
-        region = _draw_region(rng, clip, settings)
+        region = draw_region(rng, clip, settings)
     path = CameraPath(rng, speed, settings.size)
     gamma = 2.2 if rng.random() < 0.5 else 1.0
     interpolate = speed > 0 or stride > 1 or rng.random() < 0.7
 
     reach = math.ceil(float(exposure.max()) / 2) + 1
     steps = _Steps(clip, first, stride, settings.length, reach)
-    source, unit, centre = _resampled(steps.frames(device), region, settings.size)
+    source, unit, centre = resampled(steps.frames(device), region, settings.size)
     linear = source**gamma
     camera = _Camera(source.shape[-1], source.shape[-2], unit, centre, settings.size, path, device)
 
@@ -256,7 +256,7 @@ def _draw_frames(
     return int(rng.integers(margin * stride, max(margin * stride, last) + 1)), stride
 
 
-def _draw_region(rng: np.random.Generator, clip: Clip, settings: BlurSettings) -> tuple[float, float, float]:
+def draw_region(rng: np.random.Generator, clip: Clip, settings: BlurSettings) -> tuple[float, float, float]:
     height, width = clip.frames.shape[1:3]
     largest = min(settings.scale[1], min(height, width) / settings.size)
     scale = math.exp(rng.uniform(math.log(min(settings.scale[0], largest)), math.log(largest)))
@@ -300,7 +300,7 @@ class _Steps:
         return self.clip.flow(int(self._index[base]), int(self._index[base + step]))
 
 
-def _resampled(
+def resampled(
     key: Tensor, region: tuple[float, float, float], size: int
 ) -> tuple[Tensor, float, tuple[float, float]]:
     """Key frames as float [N, 3, H, W], reduced to at most 1.25 samples an output pixel, and the region in them."""

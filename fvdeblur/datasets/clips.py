@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fvdeblur.datasets.clip_reader import ClipReader
-from fvdeblur.datasets.flow import dis_flow
 from fvdeblur.datasets.index import (
     CLIPS_FOLDER,
     INDEX_NAME,
@@ -25,6 +24,7 @@ from fvdeblur.datasets.index import (
 )
 from fvdeblur.datasets.tables import CLIPS_TABLE, PORTRAITS_TABLE, frame_rate, read_table
 from fvdeblur.errors import FvdeblurError, InputError, UsageError
+from fvdeblur.flow import dis_flow
 
 
 @dataclass

@@ -11,44 +11,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from fvdeblur.errors import OutputError
-
-FLOW_SIDE = 176
-"""Optical flow is computed on frames of about this size, which is enough for faces of 200 pixels."""
+from fvdeblur.flow import dis_flow
 
 Frames = NDArray[np.uint8]
 FlowSource = Callable[[int, int], NDArray[np.float16]]
 """Flow from one frame of a clip to another, by their indices; ``Clip.flow`` is one."""
-
-
-def dis_flow(source: Frames, target: Frames) -> NDArray[np.float16]:
-    """Flow from one picture to another by dense inverse search (DIS).
-
-    Parameters
-    ----------
-    source, target
-        uint8 [H, W, 3], R'G'B'.
-
-    Returns
-    -------
-    float16 [2, H/4, W/4] (rounded up): x and y displacement in pixels of the pictures.
-    """
-    height, width = source.shape[:2]
-    factor = min(1.0, FLOW_SIDE / max(height, width))
-    size = (max(16, round(width * factor)), max(16, round(height * factor)))
-    grey = [
-        cv2.cvtColor(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-        for frame in (source, target)
-    ]
-    estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    flow = estimator.calc(grey[0], grey[1], np.zeros((size[1], size[0], 2), np.float32))
-    flow = cv2.resize(flow, (-(-width // 4), -(-height // 4)), interpolation=cv2.INTER_AREA)
-    flow = flow * np.array([width / size[0], height / size[1]], np.float32)
-    return np.ascontiguousarray(flow.transpose(2, 0, 1)).astype(np.float16)
 
 
 @dataclass(frozen=True)

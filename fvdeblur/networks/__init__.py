@@ -9,7 +9,7 @@ from torch import nn
 
 from fvdeblur.errors import UsageError
 from fvdeblur.networks.fvd import FVD, multiply_accumulates
-from fvdeblur.networks.window import central_frame, window_indices
+from fvdeblur.networks.window import central_frame, window_indices, window_table
 
 _REGISTRY: dict[str, Callable[..., nn.Module]] = {"fvd": FVD}
 
@@ -35,4 +35,12 @@ def names() -> list[str]:
     return sorted(_REGISTRY)
 
 
-__all__ = ["FVD", "central_frame", "create", "multiply_accumulates", "names", "window_indices"]
+__all__ = [
+    "FVD",
+    "central_frame",
+    "create",
+    "multiply_accumulates",
+    "names",
+    "window_indices",
+    "window_table",
+]

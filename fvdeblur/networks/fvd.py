@@ -18,6 +18,9 @@ from torch.nn import functional
 INPUT_GAIN = 4.0
 """Brings pixels to about unit variance."""
 
+FLOW_GAIN = 0.125
+"""Brings flow in pixels to about unit variance."""
+
 OUTPUT_GAIN = 0.05
 """Brings features of unit variance to the size of a change, so that one step of the optimiser changes it little."""
 
@@ -51,6 +54,9 @@ class FVD(nn.Module):
         Channels of the rendered 3D face given beside the frames (0: none), e.g. 4 for R'G'B' and mask.
     identity_size
         Length of the identity vector given at the bottleneck (0: none), e.g. 80.
+    takes_flow
+        Whether optical flow is given: the neighbours are then seen a second time, moved onto the central frame, and
+        the flow beside them, which tells how far an exposure smears.
 
     Notes
     -----
@@ -65,17 +71,25 @@ class FVD(nn.Module):
         decoder_blocks: Sequence[int] = (2, 2, 2),
         prior_channels: int = 0,
         identity_size: int = 0,
+        takes_flow: bool = False,
     ) -> None:
         super().__init__()
         if frames % 2 == 0 or frames < 1:
             raise ValueError(f"frames must be odd and positive, got {frames}")
         if len(encoder_blocks) != len(widths) or len(decoder_blocks) != len(widths) - 1:
             raise ValueError("encoder_blocks needs one entry a width, decoder_blocks one fewer")
+        if takes_flow and len(widths) < 2:
+            raise ValueError(
+                "takes_flow needs two widths at least, as flow is given at a quarter of the size"
+            )
         self.frames = frames
         self.prior_channels = prior_channels
         self.identity_size = identity_size
+        self.takes_flow = takes_flow
         self.multiple = 2 ** len(widths)
         self.head = nn.Conv2d(frames * 3 * 4, widths[0], 3, padding=1)
+        if takes_flow:
+            self.flow_head = nn.Conv2d((frames - 1) * (3 * 4 + 2), widths[0], 3, padding=1)
         if prior_channels:
             self.prior_head = nn.Conv2d(prior_channels * 4, widths[0], 3, padding=1)
         if identity_size:
@@ -105,12 +119,19 @@ class FVD(nn.Module):
                 nn.init.kaiming_normal_(module.second.weight, nonlinearity="linear")
                 module.second.weight.data.mul_(0.2)
         silent: list[nn.Conv2d | nn.Linear] = [self.tail]
+        silent += [self.flow_head] if self.takes_flow else []
         silent += [self.prior_head] if self.prior_channels else []
         silent += [self.identity_head] if self.identity_size else []
         for module in silent:
             nn.init.zeros_(module.weight)
 
-    def forward(self, frames: Tensor, prior: Tensor | None = None, identity: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        frames: Tensor,
+        prior: Tensor | None = None,
+        identity: Tensor | None = None,
+        flow: Tensor | None = None,
+    ) -> Tensor:
         """Return the change for the central frame.
 
         Parameters
@@ -121,12 +142,22 @@ class FVD(nn.Module):
             float [B, prior_channels, H, W], the rendered sharp face; left out, nothing is added for it.
         identity
             float [B, identity_size]; left out, nothing is added for it.
+        flow
+            float [B, 2 * (frames - 1), H/4, W/4]: from the central frame to each other one in time order, x and y in
+            pixels (`fvdeblur.flow`); left out, nothing is added for it.
 
         Returns
         -------
         float [B, 3, H, W]: R'G'B' change; the restored frame is the central frame plus this, clipped to 0..1.
         """
         x = self.head(functional.pixel_unshuffle((frames - 0.5) * INPUT_GAIN, 2))
+        if flow is not None and self.takes_flow:
+            half = functional.interpolate(
+                flow.to(x.dtype), scale_factor=2, mode="bilinear", align_corners=False
+            )
+            aligned = (aligned_neighbours(frames, flow).to(x.dtype) - 0.5) * INPUT_GAIN
+            seen = torch.cat([functional.pixel_unshuffle(aligned, 2), half * FLOW_GAIN], dim=1)
+            x = x + self.flow_head(seen.contiguous(memory_format=torch.channels_last))
         if prior is not None and self.prior_channels:
             x = x + self.prior_head(functional.pixel_unshuffle(prior, 2))
         skips = []
@@ -144,6 +175,41 @@ class FVD(nn.Module):
 
 def _blocks(channels: int, count: int) -> nn.Sequential:
     return nn.Sequential(*(ResidualBlock(channels) for _ in range(count)))
+
+
+def aligned_neighbours(frames: Tensor, flow: Tensor) -> Tensor:
+    """Move every frame of a window but the central one onto that.
+
+    Parameters
+    ----------
+    frames
+        float [B, 3 * F, H, W], in time order.
+    flow
+        float [B, 2 * (F - 1), H/4, W/4], from the central frame to each other one, x and y in pixels.
+
+    Returns
+    -------
+    float32 [B, 3 * (F - 1), H, W]; beyond a frame's edge the edge is repeated. Always in single precision: places in
+    half precision are wrong by whole pixels.
+    """
+    batch, channels, height, width = frames.shape
+    middle = channels // 2 - 1
+    neighbours = torch.cat([frames[:, :middle], frames[:, middle + 3 :]], dim=1).float()
+    neighbours = neighbours.reshape(-1, 3, height, width)
+    moved = functional.interpolate(
+        flow.float().reshape(-1, 2, *flow.shape[2:]), (height, width), mode="bilinear", align_corners=False
+    )
+    # In units of half the picture, as grid_sample wants it, with -1 and 1 at the outer edges of the outer pixels.
+    x = (torch.arange(width, device=frames.device) * 2 + 1) / width - 1 + moved[:, 0] * (2 / width)
+    y = (
+        (torch.arange(height, device=frames.device)[:, None] * 2 + 1) / height
+        - 1
+        + moved[:, 1] * (2 / height)
+    )
+    aligned = functional.grid_sample(
+        neighbours, torch.stack([x, y], dim=-1), padding_mode="border", align_corners=False
+    )
+    return aligned.reshape(batch, channels - 3, height, width)
 
 
 def multiply_accumulates(network: nn.Module, *inputs: Tensor) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -18,6 +20,11 @@ def window_indices(centre: int, length: int, frames: int) -> list[int]:
     period = 2 * (length - 1)
     folded = [i % period for i in range(centre - frames // 2, centre + frames // 2 + 1)]
     return [min(i, period - i) for i in folded]
+
+
+def window_table(length: int, frames: int) -> NDArray[np.int64]:
+    """The windows of ``frames`` frames around every frame of ``length``: int64 [length, frames]."""
+    return np.array([window_indices(centre, length, frames) for centre in range(length)], np.int64)
 
 
 def central_frame(windows: Tensor) -> Tensor:

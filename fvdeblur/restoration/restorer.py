@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fvdeblur.errors import UsageError
+from fvdeblur.flow import sequence_flow
 from fvdeblur.restoration.weights import ModelCard, load_model
 
 FloatArray = NDArray[np.float32]
@@ -107,6 +108,7 @@ class Restorer:
     def _prepare(self, exact: nn.Module) -> None:
         self.frames = int(exact.frames)  # type: ignore[arg-type]
         self.multiple = int(exact.multiple)  # type: ignore[arg-type]
+        self._takes_flow = bool(getattr(exact, "takes_flow", False))
         self._exact = exact.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._network = self._exact
         if self.precision != "fp32":
@@ -133,16 +135,30 @@ class Restorer:
         One float32 [H, W, 3] change a window; None where the network gave no finite numbers, not even in fp32.
         """
         batch = torch.from_numpy(np.stack(windows)).permute(0, 1, 4, 2, 3).flatten(1, 2)
-        results: list[FloatArray | None] = list(self._run(self._network, batch))
+        flow = (
+            torch.from_numpy(np.stack([self._flow(window) for window in windows]))
+            if self._takes_flow
+            else None
+        )
+        results: list[FloatArray | None] = list(self._run(self._network, batch, flow))
         for i, change in enumerate(results):
             if change is not None and not np.isfinite(change).all():
-                again = self._run(self._exact, batch[i : i + 1])[0]
+                own = None if flow is None else flow[i : i + 1]
+                again = self._run(self._exact, batch[i : i + 1], own)[0]
                 results[i] = again if np.isfinite(again).all() else None
         return results
 
+    def _flow(self, window: FloatArray) -> NDArray[np.float16]:
+        """Flow from the central frame to the others, float16 [2 * (frames - 1), H/4, W/4]."""
+        middle = self.frames // 2
+        pairs = [(middle, other) for other in range(self.frames) if other != middle]
+        pictures = np.round(window * np.float32(255)).astype(np.uint8)
+        return np.concatenate(list(sequence_flow(list(pictures), pairs)))
+
     @torch.inference_mode()
-    def _run(self, network: nn.Module, batch: torch.Tensor) -> list[FloatArray]:
+    def _run(self, network: nn.Module, batch: torch.Tensor, flow: torch.Tensor | None) -> list[FloatArray]:
         dtype = next(network.parameters()).dtype
         given = batch.to(self.device, dtype=dtype, memory_format=torch.channels_last)
-        change = network(given).float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        guides = {} if flow is None else {"flow": flow.to(self.device)}
+        change = network(given, **guides).float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
         return list(change)

@@ -33,7 +33,10 @@ def restore(
     optimiser: KernelOptimizer,
     initial: str | Path | None,
 ) -> int:
-    """Fill network, average and optimiser from the checkpoint or the initial weights; return the step."""
+    """Fill network, average and optimiser from the checkpoint or the initial weights; return the step.
+
+    Initial weights may lack layers that a fresh network begins at zero, as those for a guide that it did not have.
+    """
     device = next(network.parameters()).device
     path = output / CHECKPOINT
     if path.exists():
@@ -56,8 +59,11 @@ def restore(
         from safetensors.torch import load_file
 
         try:
-            weights = load_file(initial)
-            network.load_state_dict({name: value.float() for name, value in weights.items()})
+            weights = {name: value.float() for name, value in load_file(initial).items()}
+            fresh = {name: value for name, value in network.state_dict().items() if name not in weights}
+            if any(value.any() for value in fresh.values()):
+                raise RuntimeError(f"without {', '.join(fresh)}")
+            network.load_state_dict(fresh | weights)
         except (OSError, SafetensorError, RuntimeError) as error:
             reason = textwrap.shorten(str(error), 200)
             raise UsageError(f"{initial}: these weights do not fit the network ({reason})") from error

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fvdeblur.datasets import BlurSettings
+from fvdeblur.datasets.protocols import PROTOCOLS
 from fvdeblur.errors import UsageError
 
 
@@ -45,6 +46,8 @@ class TrainConfig:
         Steps between log lines, between checkpoints with pictures, and between validations (0: none).
     blur
         Ranges of the blur.
+    protocols
+        Shares of segments that named protocols blur instead (``fvdeblur.datasets.protocols``), by name.
     """
 
     network: str = "fvd"
@@ -70,6 +73,7 @@ class TrainConfig:
     save_every: int = 1000
     validate_every: int = 2000
     blur: BlurSettings = field(default_factory=BlurSettings)
+    protocols: dict[str, float] = field(default_factory=dict)
 
 
 def load_config(path: str | Path, **overrides: Any) -> TrainConfig:
@@ -130,6 +134,11 @@ def _rules(config: TrainConfig) -> Iterator[tuple[bool, str]]:
     for name in ("workers", "warmup", "seed", "validate_every"):
         yield getattr(config, name) >= 0, f"{name} must not be negative"
     yield 0 <= config.stills_share <= 1, "stills_share must lie in 0..1"
+    for name, share in config.protocols.items():
+        yield name in PROTOCOLS, f"unknown protocol {name!r}; known are: {', '.join(PROTOCOLS)}"
+        yield _alike(share, 0.0) and 0 <= share <= 1, f"protocols.{name} must lie in 0..1"
+    fits = sum(share for share in config.protocols.values() if _alike(share, 0.0)) <= 1
+    yield fits, "the shares of the protocols must not be more than 1 together"
     yield 0 <= config.ema < 1, "ema must be at least 0 and below 1"
     for name in ("size", "length"):
         yield getattr(blur, name) >= 1, f"blur.{name} must be at least 1"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -14,7 +14,8 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from fvdeblur.datasets import Clip, Segment, synthesise
-from fvdeblur.networks import window_indices
+from fvdeblur.datasets.protocol_segments import protocol_segment
+from fvdeblur.flow import FLOW_STEP, sequence_flow
 from fvdeblur.training.config import TrainConfig
 
 CANDIDATES = 3
@@ -30,26 +31,115 @@ CELL = 8
 """Differences are kept for cells of 8x8 pixels, so that looking at a candidate costs nothing on any device."""
 
 
-class Segments(Dataset[Segment]):
-    """Segment number i, made from the seed and i alone."""
+class Drawn(NamedTuple):
+    """A segment, and where the network wants it the flow from every frame to the others of its window.
 
-    def __init__(self, config: TrainConfig, clips: list[Clip], stills: list[Clip], device: str) -> None:
+    Attributes
+    ----------
+    segment
+        The segment.
+    flow
+        float16 [T, F - 1, 2, H/4, W/4] in pixels, computed from the blurred frames; None where it is not wanted.
+    """
+
+    segment: Segment
+    flow: Tensor | None
+
+
+class Segments(Dataset[Drawn]):
+    """Segment number i, made from the seed and i alone.
+
+    Parameters
+    ----------
+    config
+        The recipe.
+    clips, stills
+        The material.
+    device
+        Where blur is made.
+    windows
+        Frames of the window around each frame, [T, F], where flow is wanted.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        clips: list[Clip],
+        stills: list[Clip],
+        device: str,
+        windows: NDArray[np.int64] | None = None,
+    ) -> None:
         self._config, self._clips, self._stills, self._device = config, clips, stills, device
+        self._windows = windows
         frames = np.array([np.sqrt(len(clip.frames)) for clip in clips])
         self._weights = frames / frames.sum() if len(clips) else frames
 
-    def __getitem__(self, index: int) -> Segment:
+    def __getitem__(self, index: int) -> Drawn:
         rng = np.random.default_rng((self._config.seed, 0, index))
         if self._stills and (not self._clips or rng.random() < self._config.stills_share):
             clip = self._stills[int(rng.integers(len(self._stills)))]
         else:
             clip = self._clips[int(rng.choice(len(self._clips), p=self._weights))]
+        segment = self._blurred(clip, rng)
+        if self._windows is None:
+            return Drawn(segment, None)
+        return Drawn(segment, windows_flow(segment.blurred, self._windows).to(self._device))
+
+    def _blurred(self, clip: Clip, rng: np.random.Generator) -> Segment:
+        """By a named protocol as often as the recipe says; where that finds no segment in the clip, by motion."""
+        if self._config.protocols:
+            chance = rng.random() - np.cumsum(list(self._config.protocols.values()))
+            chosen = [name for name, left in zip(self._config.protocols, chance, strict=True) if left < 0]
+            segment = None
+            if chosen:
+                segment = protocol_segment(chosen[0], clip, self._config.blur, rng, device=self._device)
+            if segment is not None:
+                return segment
         return synthesise(clip, self._config.blur, rng, device=self._device)
+
+
+def windows_flow(frames: Tensor, windows: NDArray[np.int64]) -> Tensor:
+    """Flow from the central frame of each window to its other ones.
+
+    Parameters
+    ----------
+    frames
+        uint8 [T, 3, H, W], R'G'B'.
+    windows
+        Numbers of the frames of each window, [N, F].
+
+    Returns
+    -------
+    float16 [N, F - 1, 2, H/4, W/4] (rounded up), in pixels, on the processor.
+    """
+    middle = windows.shape[1] // 2
+    pairs = [(row[middle], other) for row in windows for i, other in enumerate(row) if i != middle]
+    pictures = frames.permute(0, 2, 3, 1).cpu().numpy()
+    flow = sequence_flow([np.ascontiguousarray(picture) for picture in pictures], pairs)
+    return torch.from_numpy(flow).unflatten(0, (len(windows), windows.shape[1] - 1))
 
 
 def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+
+
+class Batch(NamedTuple):
+    """What one step learns from, on the segments' device.
+
+    Attributes
+    ----------
+    windows
+        float32 [B, 3 * F, P, P], R'G'B' in 0..1.
+    sharp
+        float32 [B, 3, P, P], the truth of the central frames.
+    flow
+        float32 [B, 2 * (F - 1), P/4, P/4] in pixels, as the network takes it; None where it takes none.
+    """
+
+    windows: Tensor
+    sharp: Tensor
+    flow: Tensor | None
 
 
 class Pool:
@@ -61,8 +151,8 @@ class Pool:
         Source of the segments.
     config
         The recipe; its batch, pool and patches a segment are those of one process.
-    frames
-        Frames of a window.
+    windows
+        Frames of the window around each frame of a segment, [T, F].
     first_step
         Step that drawing begins with; the pool is filled as it was at that step.
     rank, world
@@ -74,7 +164,7 @@ class Pool:
         self,
         segments: Segments,
         config: TrainConfig,
-        frames: int,
+        windows: NDArray[np.int64],
         first_step: int,
         rank: int = 0,
         world: int = 1,
@@ -85,14 +175,14 @@ class Pool:
         self._source = self._produce(segments, range(begin * world + rank, 2**62, world))
         self._blurred: Tensor | None = None
         self._sharp: Tensor | None = None
+        self._flow: Tensor | None = None
         self._difference: NDArray[np.float32] = np.empty(0, np.float32)
-        length = config.blur.length
-        self._windows = np.array([window_indices(k, length, frames) for k in range(length)])
+        self._windows = windows
 
     def _made_before(self, step: int) -> int:
         return self._config.pool + step * self._config.batch // self._config.patches_per_segment
 
-    def _produce(self, segments: Segments, numbers: range) -> Iterator[Segment]:
+    def _produce(self, segments: Segments, numbers: range) -> Iterator[Drawn]:
         if self._config.workers == 0:
             for number in numbers:
                 yield segments[number]
@@ -106,32 +196,31 @@ class Pool:
         }
         yield from DataLoader(segments, **options)
 
-    def _put(self, segment: Segment) -> None:
+    def _put(self, drawn: Drawn) -> None:
         """Keep a segment in the place of the oldest one."""
+        segment, flow = drawn
         if self._blurred is None or self._sharp is None:
             size = (self._config.pool, *segment.sharp.shape)
             self._blurred = torch.empty(size, dtype=torch.uint8, device=segment.sharp.device)
             self._sharp = torch.empty_like(self._blurred)
+            if flow is not None:
+                self._flow = torch.empty(
+                    (self._config.pool, *flow.shape), dtype=flow.dtype, device=flow.device
+                )
             length, _, height, width = segment.sharp.shape
             cells = (self._config.pool, length, height // CELL + 1, width // CELL + 1)
             self._difference = np.zeros(cells, np.float32)
         place = self._made % self._config.pool
         self._blurred[place], self._sharp[place] = segment.blurred, segment.sharp
+        if self._flow is not None and flow is not None:
+            self._flow[place] = flow
         square = (segment.blurred.float() - segment.sharp.float()).square().mean(dim=1, keepdim=True)
         table = functional.avg_pool2d(square, CELL)[:, 0].cumsum(1).cumsum(2)  # summed-area table
         self._difference[place, :, 1:, 1:] = table.cpu().numpy()
         self._made += 1
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Windows and their sharp central frames for this step (steps must follow each other).
-
-        Returns
-        -------
-        windows
-            float32 [B, 3 * frames, P, P], R'G'B' in 0..1, on the segments' device.
-        sharp
-            float32 [B, 3, P, P].
-        """
+    def batch(self, step: int) -> Batch:
+        """Windows and their sharp central frames for this step (steps must follow each other)."""
         while self._made < self._made_before(step):
             self._put(next(self._source))
         assert self._blurred is not None
@@ -145,7 +234,10 @@ class Pool:
         rows = y[:, None] + patch
         windows = _gather(self._blurred, segment, frames, rows, columns)
         sharp = _gather(self._sharp, segment, k[:, None], rows, columns)
-        return windows.flatten(1, 2).float().div_(255), sharp[:, 0].float().div_(255)
+        flow = None
+        if self._flow is not None:
+            flow = _gather_flow(self._flow, segment, k, rows, columns, reverse, mirror)
+        return Batch(windows.flatten(1, 2).float().div_(255), sharp[:, 0].float().div_(255), flow)
 
     def _draw(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Segment, frame, top and left of each patch: [4, B]."""
@@ -183,7 +275,7 @@ def _gather(
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],
 ) -> Tensor:
-    """Patches [B, F, 3, P, P] of pixels [N, T, 3, H, W] at segment [B], frames [B, F], rows and columns [B, P]."""
+    """Patches [B, F, C, P, P] of pixels [N, T, C, H, W] at segment [B], frames [B, F], rows and columns [B, P]."""
 
     def index(values: NDArray[np.int64], *shape: int) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(pixels.device).reshape(len(values), *shape)
@@ -192,7 +284,28 @@ def _gather(
     return pixels[
         index(segment, 1, 1, 1, 1),
         index(frames, count, 1, 1, 1),
-        torch.arange(3, device=pixels.device).reshape(1, 1, 3, 1, 1),
+        torch.arange(pixels.shape[2], device=pixels.device).reshape(1, 1, -1, 1, 1),
         index(rows, 1, 1, side, 1),
         index(columns, 1, 1, 1, side),
     ]
+
+
+def _gather_flow(
+    flow: Tensor,
+    segment: NDArray[np.int64],
+    k: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    reverse: NDArray[np.bool_],
+    mirror: NDArray[np.bool_],
+) -> Tensor:
+    """Flow of patches, float32 [B, 2 * (F - 1), P/4, P/4], of flow [N, T, F - 1, 2, H/4, W/4].
+
+    A patch that begins between two vectors takes the nearest ones: neighbouring vectors differ little.
+    """
+    count = flow.shape[2]
+    others = np.where(reverse[:, None], np.arange(count)[::-1], np.arange(count))
+    cells = [places[:, FLOW_STEP // 2 :: FLOW_STEP] // FLOW_STEP for places in (rows, columns)]
+    taken = _gather(flow[torch.from_numpy(segment), torch.from_numpy(k)], np.arange(len(k)), others, *cells)
+    sign = np.where(mirror[:, None], [-1.0, 1.0], [1.0, 1.0]).astype(np.float32)
+    return (taken.float() * torch.from_numpy(sign).to(taken.device)[:, None, :, None, None]).flatten(1, 2)

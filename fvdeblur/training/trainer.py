@@ -19,13 +19,13 @@ from fvdeblur import networks
 from fvdeblur.datasets import Clip, load_clips, load_stills, synthesise
 from fvdeblur.datasets.blur import hold
 from fvdeblur.errors import OutputError, UsageError
-from fvdeblur.networks import central_frame, window_indices
+from fvdeblur.networks import central_frame, window_indices, window_table
 from fvdeblur.training import checkpoints, losses
 from fvdeblur.training.config import TrainConfig
 from fvdeblur.training.muon import KernelOptimizer
 from fvdeblur.training.parallel import Processes, join
 from fvdeblur.training.plot import plot_log
-from fvdeblur.training.pool import Pool, Segments
+from fvdeblur.training.pool import Batch, Pool, Segments, windows_flow
 from fvdeblur.training.validation import Validation, decibels
 
 SAMPLE = "sample.png"
@@ -127,7 +127,8 @@ class _Run:
             raise OutputError(f"{output}: the folder cannot be made ({error.strerror})") from error
         torch.manual_seed(config.seed)
         network = networks.create(config.network, **config.network_options)
-        self._frames, multiple = getattr(network, "frames", 5), getattr(network, "multiple", 1)
+        frames, multiple = getattr(network, "frames", 5), getattr(network, "multiple", 1)
+        takes_flow = getattr(network, "takes_flow", False)
         if config.patch % multiple:
             raise UsageError(f"patch ({config.patch}) must be a multiple of {multiple} for this network")
         network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -147,15 +148,22 @@ class _Run:
             if not hold(clips + stills, device):
                 report(f"the material does not fit on {device}; frames are copied as they are needed")
         share = dataclasses.replace(config, batch=config.batch // processes.world)
-        segments = Segments(config, clips, stills, device if config.workers == 0 else "cpu")
-        self._pool = Pool(segments, share, self._frames, self._step, processes.rank, processes.world)
-        self._sample: tuple[Tensor, Tensor] | None = None
+        windows = window_table(config.blur.length, frames)
+        segments = Segments(
+            config,
+            clips,
+            stills,
+            device if config.workers == 0 else "cpu",
+            windows if takes_flow else None,
+        )
+        self._pool = Pool(segments, share, windows, self._step, processes.rank, processes.world)
+        self._sample: Batch | None = None
         self._validation: Validation | None = None
         if processes.leads:
             checkpoints.trim_logs(output, self._step)
-            self._sample = _sample_windows(config, self._frames, multiple, clips, stills)
+            self._sample = _sample_windows(config, frames, multiple, takes_flow, clips, stills)
             if config.validate_every and clips:
-                self._validation = _validation(config, self._frames, multiple, report)
+                self._validation = _validation(config, frames, multiple, takes_flow, report)
 
     def go(self, until: float | None) -> dict[str, float | None]:
         """Train to the last step, or until this instant of the monotonic clock."""
@@ -198,13 +206,14 @@ class _Run:
     def _one_step(self, late: float) -> tuple[bool, bool, Tensor]:
         """Make one step; return whether the weights changed, whether the time is over, loss and mean PSNRs."""
         config, device = self._config, self._device
-        windows, sharp = self._pool.batch(self._step)
+        windows, sharp, flow = self._pool.batch(self._step)
         windows = windows.to(device, memory_format=torch.channels_last, non_blocking=True)
         sharp = sharp.to(device, non_blocking=True)
+        guides = {} if flow is None else {"flow": flow.to(device, non_blocking=True)}
         self._optimiser.set_learning_rate(learning_rate(config, self._step))
         central = central_frame(windows)
         with torch.autocast(torch.device(device).type, torch.bfloat16):
-            change = self._network(windows)
+            change = self._network(windows, **guides)
         restored = central + change.float()
         total = (
             losses.charbonnier(restored, sharp)
@@ -237,12 +246,12 @@ class _Run:
             self._config, self._output, self._network, self._average, self._optimiser, self._step
         )
         if self._sample is not None:
-            _write_sample(self._output / SAMPLE, self._network, self._average, *self._sample)
+            _write_sample(self._output / SAMPLE, self._network, self._average, self._sample)
         plot_log(self._output)
 
 
 def _validation(
-    config: TrainConfig, frames: int, multiple: int, report: Callable[[str], None]
+    config: TrainConfig, frames: int, multiple: int, takes_flow: bool, report: Callable[[str], None]
 ) -> Validation | None:
     held_out = load_clips(config.data, "validation", limit=VALIDATION_FRAMES)
     least = (config.blur.length + 8) * max(config.blur.strides)
@@ -250,7 +259,7 @@ def _validation(
     if not held_out:
         report(f"{config.data}: no validation clip of more than {least} frames; training goes on without")
         return None
-    return Validation.make(held_out, config.blur, frames, multiple)
+    return Validation.make(held_out, config.blur, frames, multiple, takes_flow)
 
 
 def _means(sums: Tensor, count: int) -> dict[str, float | None]:
@@ -273,31 +282,39 @@ def _update_average(average: dict[str, Tensor], network: nn.Module, decay: float
 
 
 def _sample_windows(
-    config: TrainConfig, frames: int, multiple: int, clips: list[Clip], stills: list[Clip]
-) -> tuple[Tensor, Tensor]:
+    config: TrainConfig,
+    frames: int,
+    multiple: int,
+    takes_flow: bool,
+    clips: list[Clip],
+    stills: list[Clip],
+) -> Batch:
     """Four windows with their truth for the sample picture."""
     rng = np.random.default_rng((config.seed, 2))
     blur = dataclasses.replace(config.blur, speed=(2.5, 5.0), exposure=(2.0, 4.0), sharp_share=0.0)
-    windows, truths = [], []
+    windows, truths, flows = [], [], []
     for i in range(4):
         pool = clips if (clips and i < 3) or not stills else stills
         segment = synthesise(pool[int(rng.integers(len(pool)))], blur, rng)
         k = len(segment.sharp) // 2
         side = segment.sharp.shape[-1] // multiple * multiple
-        windows.append(
-            segment.blurred[window_indices(k, len(segment.sharp), frames)][..., :side, :side].flatten(0, 1)
-        )
+        blurred = segment.blurred[..., :side, :side]
+        numbers = window_indices(k, len(segment.sharp), frames)
+        windows.append(blurred[numbers].flatten(0, 1))
         truths.append(segment.sharp[k][..., :side, :side])
-    return torch.stack(windows).float() / 255, torch.stack(truths).float() / 255
+        if takes_flow:
+            flows.append(windows_flow(blurred, np.array([numbers])).flatten(1, 2))
+    flow = torch.cat(flows).float() if takes_flow else None
+    return Batch(torch.stack(windows).float() / 255, torch.stack(truths).float() / 255, flow)
 
 
 @torch.no_grad()
-def _write_sample(
-    path: Path, network: nn.Module, average: dict[str, Tensor], windows: Tensor, sharp: Tensor
-) -> None:
+def _write_sample(path: Path, network: nn.Module, average: dict[str, Tensor], sample: Batch) -> None:
     """Write blurred, restored (by the averaged weights) and sharp patches side by side."""
     device = next(network.parameters()).device
-    change = torch.func.functional_call(network, average, (windows.to(device),)).cpu()
+    windows, sharp, flow = sample
+    guides = {} if flow is None else {"flow": flow.to(device)}
+    change = torch.func.functional_call(network, average, (windows.to(device),), guides).cpu()
     central = central_frame(windows)
     rows = torch.cat([central, (central + change).clamp(0, 1), sharp], dim=3)
     picture = torch.cat(list(rows), dim=1).permute(1, 2, 0).numpy()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fvdeblur.datasets import BlurSettings, Clip, synthesise
 from fvdeblur.networks import central_frame, window_indices
+from fvdeblur.training.pool import windows_flow
 
 SEGMENTS = 2
 """Segments of a clip: one moved by its own motion alone, one by a shaking camera too."""
@@ -50,20 +51,26 @@ class Validation:
         uint8 [N, 3 * frames, H, W] a protocol, R'G'B'.
     sharp
         uint8 [N, 3, H, W] a protocol.
+    flow
+        float16 [N, 2 * (frames - 1), H/4, W/4] a protocol, from the central frames; None where it is not wanted.
     """
 
     windows: dict[str, Tensor]
     sharp: dict[str, Tensor]
+    flow: dict[str, Tensor] | None = None
 
     @classmethod
-    def make(cls, clips: list[Clip], blur: BlurSettings, frames: int, multiple: int) -> Validation:
+    def make(
+        cls, clips: list[Clip], blur: BlurSettings, frames: int, multiple: int, takes_flow: bool = False
+    ) -> Validation:
         """Blur these clips; the same clips and settings always give the same windows."""
         windows: dict[str, Tensor] = {}
         sharp: dict[str, Tensor] = {}
+        flow: dict[str, Tensor] = {}
         chosen = [k for k in FRAMES if k < blur.length] or [blur.length // 2]
         side = blur.size // multiple * multiple
         for name, settings in protocols(blur).items():
-            given, truth = [], []
+            given, truth, moved = [], [], []
             for clip in clips:
                 height, width = clip.frames.shape[1:3]
                 region = (width / 2, height / 2, float(min(height, width, blur.size * 1.25)))
@@ -72,12 +79,16 @@ class Validation:
                     speed = None if number else 0.0
                     shaken = dataclasses.replace(settings, shake_share=1.0)
                     segment = synthesise(clip, shaken, rng, region=region, speed=speed)
-                    for k in chosen:
-                        window = segment.blurred[window_indices(k, blur.length, frames)]
-                        given.append(window[..., :side, :side].flatten(0, 1))
-                        truth.append(segment.sharp[k, ..., :side, :side])
+                    blurred = segment.blurred[..., :side, :side]
+                    numbers = np.array([window_indices(k, blur.length, frames) for k in chosen])
+                    given += [blurred[row].flatten(0, 1) for row in numbers]
+                    truth += [segment.sharp[k, ..., :side, :side] for k in chosen]
+                    if takes_flow:
+                        moved.append(windows_flow(blurred, numbers).flatten(1, 2))
             windows[name], sharp[name] = torch.stack(given), torch.stack(truth)
-        return cls(windows, sharp)
+            if takes_flow:
+                flow[name] = torch.cat(moved)
+        return cls(windows, sharp, flow if takes_flow else None)
 
     @torch.no_grad()
     def measure(self, network: nn.Module, weights: dict[str, Tensor]) -> dict[str, dict[str, float]]:
@@ -90,8 +101,11 @@ class Validation:
                 given = windows[i : i + BATCH].to(device).float() / 255
                 truth = self.sharp[name][i : i + BATCH].to(device).float() / 255
                 given = given.contiguous(memory_format=torch.channels_last)
+                guides = {}
+                if self.flow is not None:
+                    guides["flow"] = self.flow[name][i : i + BATCH].to(device)
                 with torch.autocast(device.type, torch.bfloat16):
-                    change = torch.func.functional_call(network, weights, (given,))
+                    change = torch.func.functional_call(network, weights, (given,), guides)
                 central = central_frame(given)
                 sums += torch.stack([decibels(central, truth).sum(), decibels(central + change, truth).sum()])
             blurred, restored = (sums / len(windows)).tolist()

@@ -10,7 +10,7 @@ import torch
 from face_material import FACE, panned_clip, photograph, still
 
 from fvdeblur.datasets import BlurSettings, Clip, Segment, blur, degradation, synthesise
-from fvdeblur.datasets.blur import CameraPath, _draw_region, draw_exposures, hold
+from fvdeblur.datasets.blur import CameraPath, draw_exposures, draw_region, hold
 from fvdeblur.datasets.degradation import compress
 from fvdeblur.evaluation import psnr
 
@@ -232,7 +232,7 @@ def test_the_region_stays_within_the_source(shape: tuple[int, int]) -> None:
     clip = Clip("cut", "cut", photograph()[None, :height, :width], 0.0)
     settings = BlurSettings(size=48, length=1, scale=(0.8, 2.5), exposure=(0, 0))
     rng = np.random.default_rng(0)
-    regions = [_draw_region(rng, clip, settings) for _ in range(100)]
+    regions = [draw_region(rng, clip, settings) for _ in range(100)]
     regions.append(synthesise(clip, settings, rng).region)
     sides, places = [], []
     for x, y, side in regions:

@@ -7,8 +7,9 @@ import pytest
 from face_material import panned_clip
 
 from fvdeblur.datasets import flow
-from fvdeblur.datasets.flow import cached_flow, dis_flow, flow_path, neighbour_flow
+from fvdeblur.datasets.flow import cached_flow, flow_path, neighbour_flow
 from fvdeblur.errors import OutputError
+from fvdeblur.flow import dis_flow
 
 
 def test_flow_points_where_the_picture_moves() -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from fvdeblur import networks
 from fvdeblur.errors import UsageError
 from fvdeblur.networks import FVD, multiply_accumulates
+from fvdeblur.networks.fvd import aligned_neighbours
 
 SMALL = {"widths": (8, 16), "encoder_blocks": (1, 1), "decoder_blocks": (1,)}
 
@@ -49,6 +50,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
         ({"frames": -1}, "odd"),
         ({"widths": (8, 16), "encoder_blocks": (1, 1, 1), "decoder_blocks": (1,)}, "encoder_blocks"),
         ({"widths": (8, 16), "encoder_blocks": (1, 1), "decoder_blocks": (1, 1)}, "decoder_blocks"),
+        ({"widths": (8,), "encoder_blocks": (1,), "decoder_blocks": (), "takes_flow": True}, "takes_flow"),
     ],
 )
 def test_a_bad_option_is_named(options: dict[str, object], text: str) -> None:
@@ -170,6 +172,52 @@ def test_weights_carry_over_to_a_network_with_guides(window: Tensor) -> None:
     assert not result.unexpected_keys
     assert {key.split(".")[0] for key in result.missing_keys} == {"prior_head", "identity_head"}
     assert torch.equal(guided(window), plain(window))
+
+
+@pytest.fixture
+def flow() -> Tensor:
+    """Flow of `window` from its central frame: the face moves left, 2 px a frame."""
+    return torch.tensor([4.0, 0, 2, 0, -2, 0, -4, 0]).reshape(1, 8, 1, 1).expand(1, 8, 32, 32).contiguous()
+
+
+def test_flow_moves_the_neighbours_onto_the_centre(window: Tensor, flow: Tensor) -> None:
+    centre = window[:, 6:9].repeat(1, 4, 1, 1)
+    aligned = aligned_neighbours(window, flow)
+    assert aligned.shape == (1, 12, 128, 128)
+    torch.testing.assert_close(aligned[..., 4:-4], centre[..., 4:-4], atol=1e-5, rtol=0)
+    assert (aligned_neighbours(window, -flow) - centre).abs().mean() > 0.03
+    # the edge is repeated: the first neighbour was moved by 4 px, so its last column stands four times more
+    assert torch.equal(aligned[:, :3, :, -5:], aligned[:, :3, :, -1:].expand(-1, -1, -1, 5))
+    down = flow.reshape(1, 4, 2, 32, 32).flip(2).reshape(1, 8, 32, 32)  # displacements in y now
+    assert (aligned_neighbours(window, down) - centre).abs().mean() > 0.03
+
+
+def test_flow_in_low_precision_moves_by_no_other_pixels(window: Tensor, flow: Tensor) -> None:
+    exact = aligned_neighbours(window, flow + 0.3)
+    low = aligned_neighbours(window.bfloat16(), (flow + 0.3).half())
+    assert low.dtype == torch.float32
+    assert (low - exact).abs().max() < 0.01
+
+
+@torch.no_grad()
+def test_flow_does_nothing_before_training_and_something_after(window: Tensor, flow: Tensor) -> None:
+    plain = stirred()
+    network = networks.create("fvd", **SMALL, takes_flow=True).eval()
+    result = network.load_state_dict(plain.state_dict(), strict=False)
+    assert set(result.missing_keys) == {"flow_head.weight", "flow_head.bias"}
+    assert torch.equal(network(window, flow=flow), plain(window))
+    nn.init.normal_(network.flow_head.weight, std=0.1)
+    assert torch.equal(network(window), plain(window))
+    assert not torch.allclose(network(window, flow=flow), plain(window))
+    assert not torch.allclose(network(window, flow=flow), network(window, flow=2 * flow))
+    assert torch.equal(plain(window, flow=flow), plain(window))
+
+
+def test_the_flow_head_is_trained(window: Tensor, flow: Tensor) -> None:
+    network = networks.create("fvd", **SMALL, takes_flow=True)
+    nn.init.normal_(network.tail.weight)
+    network(window, flow=flow).square().sum().backward()
+    assert network.flow_head.weight.grad.any()
 
 
 @torch.no_grad()

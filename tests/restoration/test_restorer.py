@@ -1,15 +1,18 @@
 """The network on its device: precision, and answers that are no numbers."""
 
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
 from pictures import Network, restorer, run, stream, to_frame
 from torch import Tensor
 
 from fvdeblur import networks
 from fvdeblur.errors import UsageError
+from fvdeblur.networks.fvd import aligned_neighbours
 from fvdeblur.restoration.restorer import select_device, select_precision
 
 CPU = torch.device("cpu")
@@ -104,6 +107,40 @@ def test_a_real_network_agrees_in_both_precisions() -> None:
         assert other is not None
         np.testing.assert_allclose(one, true, atol=1e-5)
         assert np.abs(one - other).max() < 0.05 * np.abs(one).max()
+
+
+class Aligner(torch.nn.Module):
+    """Answers with what must be added to the centre to make it the first neighbour, moved onto it."""
+
+    frames, multiple, takes_flow = 5, 16, True
+
+    def __init__(self, seen: Callable[[Tensor], None]) -> None:
+        super().__init__()
+        self.unused = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
+        self._seen = seen
+
+    def forward(self, x: Tensor, flow: Tensor) -> Tensor:
+        self._seen(flow)
+        return aligned_neighbours(x, flow)[:, :3] - x[:, 6:9].float()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_network_that_takes_flow_is_given_it(precision: str) -> None:
+    face = skimage.data.astronaut().astype(np.float32) / 255
+    moving = [np.stack([face[40:136, 170 + step * i : 266 + step * i] for i in range(5)]) for step in (3, -2)]
+    flow: list[Tensor] = []
+
+    def keep(given: Tensor) -> None:
+        flow.append(given)
+
+    changes = restorer(Aligner(keep), precision=precision).changes(moving)
+    assert flow[0].shape == (2, 8, 24, 24)
+    across = flow[0].float()[:, ::2, 6:18, 6:18].mean(dim=(2, 3))
+    np.testing.assert_allclose(across, [[6, 3, -3, -6], [-4, -2, 2, 4]], atol=0.4)
+    for change, window in zip(changes, moving, strict=True):
+        assert change is not None
+        unaligned = np.abs(window[0] - window[2])[16:-16, 16:-16].mean()
+        assert np.abs(change)[16:-16, 16:-16].mean() < 0.3 * unaligned
 
 
 def test_devices() -> None:

@@ -7,27 +7,32 @@ import pytest
 import torch
 from face_material import panned_clip, photograph, still
 
-from fvdeblur.datasets import Segment, load_clips, load_stills
+from fvdeblur.datasets import Clip, Segment, load_clips, load_stills
+from fvdeblur.networks import window_table
+from fvdeblur.networks.fvd import aligned_neighbours
 from fvdeblur.training import TrainConfig
-from fvdeblur.training.pool import Pool, Segments
+from fvdeblur.training.pool import Batch, Drawn, Pool, Segments, windows_flow
 
-Batches = list[tuple[torch.Tensor, torch.Tensor]]
+Batches = list[Batch]
+MADE = Segment(torch.zeros(0), torch.zeros(0), torch.zeros(0), 0.0, (0.0, 0.0, 0.0), 0, 1)
 
 
 def batches(config: TrainConfig, first: int, last: int, frames: int = 5) -> Batches:
     segments = Segments(config, load_clips(config.data, "train"), load_stills(config.data, "train"), "cpu")
-    pool = Pool(segments, config, frames, first)
+    pool = Pool(segments, config, window_table(config.blur.length, frames), first)
     return [pool.batch(step) for step in range(first, last)]
 
 
 def equal(first: Batches, second: Batches) -> bool:
     return len(first) == len(second) and all(
-        torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(first, second, strict=True)
+        torch.equal(a.windows, b.windows) and torch.equal(a.sharp, b.sharp)
+        for a, b in zip(first, second, strict=True)
     )
 
 
 def test_batches_have_the_shape_of_the_recipe(config: TrainConfig) -> None:
-    windows, sharp = batches(config, 0, 1)[0]
+    windows, sharp, flow = batches(config, 0, 1)[0]
+    assert flow is None
     assert windows.shape == (2, 15, 32, 32)
     assert sharp.shape == (2, 3, 32, 32)
     assert windows.dtype == sharp.dtype == torch.float32
@@ -59,7 +64,7 @@ def test_segments_are_replaced_as_patches_are_drawn(config: TrainConfig) -> None
             made.append(index)
             return segments[index]
 
-    pool = Pool(Counted(config, [], [], "cpu"), config, 5, 0)
+    pool = Pool(Counted(config, [], [], "cpu"), config, window_table(config.blur.length, 5), 0)
     for step in range(9):
         pool.batch(step)
     assert made == [0, 1, 2, 3, 4]  # three held at first, one more after each 8 patches
@@ -68,7 +73,7 @@ def test_segments_are_replaced_as_patches_are_drawn(config: TrainConfig) -> None
 def test_the_truth_is_the_central_frame(config: TrainConfig) -> None:
     """Without blur the central frame of every window is its truth, whichever way it was turned."""
     blur = dataclasses.replace(config.blur, exposure=(0.0, 0.0), noise=0, compression_share=0)
-    for windows, sharp in batches(dataclasses.replace(config, blur=blur, batch=4), 0, 4):
+    for windows, sharp, _ in batches(dataclasses.replace(config, blur=blur, batch=4), 0, 4):
         assert (windows[:, 6:9] - sharp).abs().max() < 1.01 / 255
         assert (windows[:, 0:3] - sharp).abs().max() > 0.05
 
@@ -81,12 +86,12 @@ def test_blurred_patches_are_likelier(config: TrainConfig) -> None:
     segment = Segment(blurred, sharp, torch.zeros(6), 0.0, (0.0, 0.0, 0.0), 0, 1)
 
     class Made(Segments):
-        def __getitem__(self, index: int) -> Segment:
-            return segment
+        def __getitem__(self, index: int) -> Drawn:
+            return Drawn(segment, None)
 
-    pool = Pool(Made(config, [], [], "cpu"), config, 1, 0)
+    pool = Pool(Made(config, [], [], "cpu"), config, window_table(config.blur.length, 1), 0)
     drawn = torch.cat(
-        [(windows - truth).mean((1, 2, 3)) > 0.1 for windows, truth in map(pool.batch, range(8))]
+        [(batch.windows - batch.sharp).mean((1, 2, 3)) > 0.1 for batch in map(pool.batch, range(8))]
     )
     # of three candidates one is taken by weights 13 (blurred) and 3 (sharp): 3/8 * 13/19 + 3/8 * 26/29 + 1/8
     assert float(drawn.float().mean()) == pytest.approx(0.718, abs=0.05)
@@ -95,14 +100,14 @@ def test_blurred_patches_are_likelier(config: TrainConfig) -> None:
 def test_the_blur_of_a_patch_is_its_difference_from_the_truth(config: TrainConfig) -> None:
     config = dataclasses.replace(config, patch=16, pool=3)
     segments = Segments(config, load_clips(config.data, "train"), [], "cpu")
-    pool = Pool(segments, config, 5, 0)
+    pool = Pool(segments, config, window_table(config.blur.length, 5), 0)
     pool.batch(0)
     rng = np.random.default_rng(0)
     places = np.stack([rng.integers(limit, size=40) for limit in (3, 6, 5, 5)])
     places[2:] *= 8
     found = pool._blur_of(*places)
     for (number, k, y, x), value in zip(places.T, found, strict=True):
-        segment = segments[number]
+        segment = segments[number].segment
         part = (slice(None), slice(y, y + 16), slice(x, x + 16))
         difference = segment.blurred[k][part].float() - segment.sharp[k][part].float()
         assert value == pytest.approx(float(difference.square().mean().sqrt()), abs=0.02)
@@ -114,13 +119,13 @@ def test_processes_share_the_segments_and_draw_apart(config: TrainConfig) -> Non
     real = Segments(config, load_clips(config.data, "train"), [], "cpu")
 
     class Counted(Segments):
-        def __getitem__(self, index: int) -> Segment:
+        def __getitem__(self, index: int) -> Drawn:
             made.append(index)
             return real[index]
 
     drawn = []
     for rank in range(2):
-        pool = Pool(Counted(config, [], [], "cpu"), config, 5, 0, rank, 2)
+        pool = Pool(Counted(config, [], [], "cpu"), config, window_table(config.blur.length, 5), 0, rank, 2)
         drawn.append([pool.batch(step) for step in range(5)])
     assert made == [0, 2, 4, 6, 1, 3, 5, 7]
     assert not equal(*drawn)
@@ -133,10 +138,59 @@ def test_material_is_chosen_by_its_share(
     monkeypatch.setattr("fvdeblur.training.pool.synthesise", lambda clip, *_, **__: clip)
     long, short = panned_clip(25, 1, size=32), panned_clip(4, 1, size=32)
     segments = Segments(dataclasses.replace(config, stills_share=share), [long, short], [still()], "cpu")
-    drawn = [segments[i] for i in range(600)]
+    drawn = [segments[i].segment for i in range(600)]
     assert np.mean([clip.is_still for clip in drawn]) == pytest.approx(
         share, abs=0.06 if 0 < share < 1 else 0
     )
     if share < 1:  # by the square root of the length, 5 to 2
         moving = [len(clip.frames) == 25 for clip in drawn if not clip.is_still]
         assert np.mean(moving) == pytest.approx(5 / 7, abs=0.06)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_flow_of_a_patch_moves_its_neighbours_onto_it(config: TrainConfig, workers: int) -> None:
+    """Whether mirrored, turned back in time or between two vectors."""
+    blur = dataclasses.replace(config.blur, size=96, exposure=(0.0, 0.0), noise=0, compression_share=0)
+    config = dataclasses.replace(config, blur=blur, patch=64, batch=40, workers=workers, stills_share=0.0)
+    windows = window_table(config.blur.length, 5)
+    segments = Segments(config, [panned_clip(25, 3, size=160)], [], "cpu", windows)
+    batch = Pool(segments, config, windows, 0).batch(0)
+    assert batch.flow is not None
+    assert batch.flow.shape == (40, 8, 16, 16)
+    centre = batch.sharp.repeat(1, 4, 1, 1)
+    neighbours = torch.cat([batch.windows[:, :6], batch.windows[:, 9:]], dim=1)
+    inner = (..., slice(16, -16), slice(16, -16))
+    apart = (neighbours - centre)[inner].abs().mean(dim=(1, 2, 3))
+    left = (aligned_neighbours(batch.windows, batch.flow) - centre)[inner].abs().mean(dim=(1, 2, 3))
+    assert (left < 0.5 * apart).float().mean() > 0.9
+    across = batch.flow[:, 0].mean(dim=(1, 2))
+    assert across.min() < -2
+    assert across.max() > 2
+
+
+def test_window_flow_points_from_the_centre(config: TrainConfig) -> None:
+    frames = torch.from_numpy(panned_clip(5, 3, size=64).frames).permute(0, 3, 1, 2)
+    flow = windows_flow(frames, window_table(5, 3))
+    assert flow.shape == (5, 2, 2, 16, 16)
+    middle = flow[:, :, 0, 4:12, 4:12].float().mean(dim=(2, 3))
+    assert middle[2].tolist() == pytest.approx([-float(middle[2, 1]), float(middle[2, 1])], abs=0.3)
+    assert middle[0].tolist() == pytest.approx([float(middle[0, 0])] * 2)  # reflected at the ends
+    assert abs(float(middle[2, 1])) == pytest.approx(3, abs=0.3)
+
+
+def test_named_protocols_make_their_share(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def segment(name: str, clip: Clip, *_: object, **__: object) -> Segment | None:
+        asked.append(name)
+        return None if name == "jung" else MADE
+
+    monkeypatch.setattr("fvdeblur.training.pool.protocol_segment", segment)
+    monkeypatch.setattr("fvdeblur.training.pool.synthesise", lambda *_, **__: "by motion")
+    shares = {"gaussian": 0.3, "jung": 0.2}
+    segments = Segments(dataclasses.replace(config, protocols=shares), [panned_clip(25, 1)], [], "cpu")
+    drawn = [segments[i].segment for i in range(1000)]
+    assert asked.count("gaussian") == pytest.approx(300, abs=50)
+    assert asked.count("jung") == pytest.approx(200, abs=50)
+    assert sum(made is MADE for made in drawn) == asked.count("gaussian")
+    assert sum(made == "by motion" for made in drawn) == 1000 - asked.count("gaussian")

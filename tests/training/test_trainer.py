@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from fvdeblur import networks
 from fvdeblur.datasets import load_stills
 from fvdeblur.errors import InputError, OutputError, UsageError
+from fvdeblur.networks import window_table
 from fvdeblur.training import TrainConfig, checkpoints, losses, train, trainer
 from fvdeblur.training.trainer import learning_rate
 
@@ -103,16 +104,20 @@ def test_training_restores(config: TrainConfig, tmp_path: Path) -> None:
         {name: v.float() for name, v in load_file(tmp_path / "weights.safetensors").items()}
     )
     segments = trainer.Segments(config, [], load_stills(config.data), "cpu")
-    windows, sharp = trainer.Pool(segments, config, 5, 0).batch(0)
+    windows, sharp, _ = trainer.Pool(segments, config, window_table(config.blur.length, 5), 0).batch(0)
     with torch.no_grad():
         restored = windows[:, 6:9] + network(windows)
     for loss in (losses.charbonnier, losses.frequency, losses.log_error):
         assert loss(restored, sharp) < loss(windows[:, 6:9], sharp)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_an_interrupted_run_goes_on_exactly(config: TrainConfig, tmp_path: Path, workers: int) -> None:
-    config = dataclasses.replace(config, workers=workers)
+@pytest.mark.parametrize(("workers", "takes_flow"), [(0, False), (1, True)])
+def test_an_interrupted_run_goes_on_exactly(
+    config: TrainConfig, tmp_path: Path, workers: int, takes_flow: bool
+) -> None:
+    options = {**config.network_options, "takes_flow": takes_flow}
+    protocols = {"gaussian": 0.3, "sharp": 0.2}
+    config = dataclasses.replace(config, workers=workers, network_options=options, protocols=protocols)
     train(config, tmp_path / "whole", report=quiet)
 
     def interrupt(line: str) -> None:
@@ -274,6 +279,29 @@ def test_initial_weights(config: TrainConfig, tmp_path: Path) -> None:
     # a checkpoint goes before them
     (tmp_path / "initial.safetensors").unlink()
     assert train(still, tmp_path / "run", initial=tmp_path / "initial.safetensors", report=quiet) == {}
+
+
+def test_a_network_that_takes_flow_goes_on_from_one_that_does_not(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    torch.manual_seed(5)
+    weights = networks.create(config.network, **config.network_options).state_dict()
+    save_file(weights, tmp_path / "initial.safetensors")
+    with_flow = dataclasses.replace(config, network_options={**config.network_options, "takes_flow": True})
+    still = dataclasses.replace(with_flow, steps=1, learning_rate=0.0, final_learning_rate=0.0)
+    train(still, tmp_path / "run", initial=tmp_path / "initial.safetensors", report=quiet)
+    kept = load_file(tmp_path / "run" / "weights.safetensors")
+    assert all(torch.equal(kept[name], value.half()) for name, value in weights.items())
+    assert not kept["flow_head.weight"].any()
+    # what the network does not begin at zero may not be missing
+    save_file({name: v for name, v in weights.items() if "head" not in name}, tmp_path / "less.safetensors")
+    with pytest.raises(UsageError, match=r"do not fit the network \(without head\.weight"):
+        train(still, tmp_path / "other", initial=tmp_path / "less.safetensors", report=quiet)
+
+    train(dataclasses.replace(with_flow, validate_every=6), tmp_path / "run", report=quiet)
+    assert load_file(tmp_path / "run" / "weights.safetensors")["flow_head.weight"].any()
+    picture = cv2.imread(str(tmp_path / "run" / "sample.png"))
+    assert picture.shape == (4 * 48, 3 * 48, 3)
 
 
 def test_initial_weights_that_do_not_fit(config: TrainConfig, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fvdeblur.datasets import Clip
 from fvdeblur.evaluation import psnr
+from fvdeblur.networks.fvd import aligned_neighbours
 from fvdeblur.training import TrainConfig, train
 from fvdeblur.training.validation import Validation, decibels
 
@@ -70,6 +71,23 @@ def test_the_figures_are_those_of_the_windows(config: TrainConfig, clips: list[C
         assert 15 < figures["motion"]["blurred_db"] < 40
     different = validation.windows["motion"] != validation.windows["motion-compressed"]
     assert different.float().mean() > 0.3
+
+
+def test_flow_is_that_of_the_windows(config: TrainConfig, clips: list[Clip]) -> None:
+    plain = Validation.make(clips, config.blur, 5, 4)
+    assert plain.flow is None
+    validation = Validation.make(clips, config.blur, 5, 4, takes_flow=True)
+    assert validation.flow is not None
+    for name, windows in validation.windows.items():
+        assert torch.equal(windows, plain.windows[name])
+        flow = validation.flow[name]
+        assert flow.shape == (6, 8, 12, 12)
+        given = windows.float() / 255
+        inner = (..., slice(8, -8), slice(8, -8))
+        centre = given[:, 6:9].repeat(1, 4, 1, 1)
+        neighbours = torch.cat([given[:, :6], given[:, 9:]], dim=1)
+        apart = (neighbours - centre)[inner].abs().mean()
+        assert (aligned_neighbours(given, flow) - centre)[inner].abs().mean() < 0.7 * apart
 
 
 def test_a_run_validates_on_the_people_held_out(

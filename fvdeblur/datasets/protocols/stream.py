@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fvdeblur.datasets.flow import FlowSource, dis_flow
+from fvdeblur.datasets.flow import FlowSource
 from fvdeblur.datasets.protocols.modifiers import Modifiers
 from fvdeblur.datasets.protocols.protocol import Protocol, Window
 from fvdeblur.errors import InputError, UsageError
+from fvdeblur.flow import dis_flow
 
 BATCH_PIXELS = 1 << 22
 MOST_FRAMES = 64
