@@ -9,7 +9,7 @@ from torch import nn
 
 from fvdeblur.errors import UsageError
 from fvdeblur.networks.fvd import FVD, multiply_accumulates
-from fvdeblur.networks.window import central_frame, window_indices, window_table
+from fvdeblur.networks.window import WindowShape, central_frame, window_indices, window_table
 
 _REGISTRY: dict[str, Callable[..., nn.Module]] = {"fvd": FVD}
 
@@ -37,6 +37,7 @@ def names() -> list[str]:
 
 __all__ = [
     "FVD",
+    "WindowShape",
     "central_frame",
     "create",
     "multiply_accumulates",

@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+
+
+class WindowShape(NamedTuple):
+    """What a network must be given.
+
+    Attributes
+    ----------
+    frames
+        Frames of a window.
+    multiple
+        Height and width must be multiples of this.
+    takes_flow
+        Whether optical flow is wanted beside the frames.
+    """
+
+    frames: int
+    multiple: int
+    takes_flow: bool
+
+    @classmethod
+    def of(cls, network: nn.Module) -> WindowShape:
+        """As the network's attributes of these names say."""
+        values: Any = network
+        return cls(int(values.frames), int(values.multiple), bool(getattr(network, "takes_flow", False)))
 
 
 def window_indices(centre: int, length: int, frames: int) -> list[int]:

@@ -12,6 +12,7 @@ from torch import nn
 
 from fvdeblur.errors import UsageError
 from fvdeblur.flow import sequence_flow
+from fvdeblur.networks import WindowShape
 from fvdeblur.restoration.weights import ModelCard, load_model
 
 FloatArray = NDArray[np.float32]
@@ -106,9 +107,7 @@ class Restorer:
         return restorer
 
     def _prepare(self, exact: nn.Module) -> None:
-        self.frames = int(exact.frames)  # type: ignore[arg-type]
-        self.multiple = int(exact.multiple)  # type: ignore[arg-type]
-        self._takes_flow = bool(getattr(exact, "takes_flow", False))
+        self.frames, self.multiple, self._takes_flow = WindowShape.of(exact)
         self._exact = exact.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._network = self._exact
         if self.precision != "fp32":

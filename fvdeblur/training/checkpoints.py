@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from fvdeblur.errors import InputError, UsageError
-from fvdeblur.training.config import TrainConfig
+from fvdeblur.training.config import LoopConfig
 from fvdeblur.training.muon import KernelOptimizer
 
 CHECKPOINT = "checkpoint.pt"
@@ -26,7 +26,7 @@ VALIDATION = "validation.jsonl"
 
 
 def restore(
-    config: TrainConfig,
+    config: LoopConfig,
     output: Path,
     network: nn.Module,
     average: dict[str, Tensor],
@@ -73,7 +73,7 @@ def restore(
 
 
 def save(
-    config: TrainConfig,
+    config: LoopConfig,
     output: Path,
     network: nn.Module,
     average: dict[str, Tensor],

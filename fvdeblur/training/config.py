@@ -15,63 +15,80 @@ from fvdeblur.errors import UsageError
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """Everything that determines a training run.
+class LoopConfig:
+    """What every training run is told.
 
     Attributes
     ----------
     network, network_options
         Registered name and constructor arguments.
     data
-        Folder with ``clips.tsv``, ``clips/`` and, where stills are used, ``portraits.tsv`` and ``portraits/``.
-    stills_share
-        Share of segments made from stills.
-    steps, batch, patch
-        Number of optimiser steps, patches a step, side of a patch in pixels.
+        Folder of the material.
+    steps, batch
+        Number of optimiser steps, samples a step.
     learning_rate, final_learning_rate, warmup, weight_decay
         Muon (AdamW for biases) with a linear warm-up of ``warmup`` steps and a cosine schedule down to the final rate.
     gradient_clip
         Largest norm of the gradient.
     ema
         Decay of the exponential moving average of the weights.
-    frequency_weight, log_error_weight
-        Weights of the frequency loss and of the logarithmic error beside the Charbonnier loss.
-    pool, patches_per_segment
-        Segments held at once, and patches drawn before one of them is replaced.
+    pool
+        Blurred pieces of material held at once.
     workers
-        Processes that make segments (0: made by the trainer itself, which is right on a GPU).
+        Processes that make them (0: made by the trainer itself, which is right on a GPU).
     seed
         Seed of everything random.
     log_every, save_every, validate_every
         Steps between log lines, between checkpoints with pictures, and between validations (0: none).
-    blur
-        Ranges of the blur.
-    protocols
-        Shares of segments that named protocols blur instead (``fvdeblur.datasets.protocols``), by name.
     """
 
     network: str = "fvd"
     network_options: dict[str, Any] = field(default_factory=dict)
     data: str = "."
-    stills_share: float = 0.4
     steps: int = 60000
     batch: int = 8
-    patch: int = 128
     learning_rate: float = 1.5e-3
     final_learning_rate: float = 1e-5
     warmup: int = 300
     weight_decay: float = 1e-4
     gradient_clip: float = 0.15
     ema: float = 0.999
-    frequency_weight: float = 0.05
-    log_error_weight: float = 0.05
     pool: int = 64
-    patches_per_segment: int = 64
     workers: int = 1
     seed: int = 0
     log_every: int = 100
     save_every: int = 1000
     validate_every: int = 2000
+
+
+@dataclass(frozen=True)
+class TrainConfig(LoopConfig):
+    """Everything that determines the training of a network that deblurs.
+
+    ``data`` is a folder with ``clips.tsv``, ``clips/`` and, where stills are used, ``portraits.tsv`` and
+    ``portraits/``, or a dataset with its index.
+
+    Attributes
+    ----------
+    stills_share
+        Share of segments made from stills.
+    patch
+        Side of a patch in pixels.
+    frequency_weight, log_error_weight
+        Weights of the frequency loss and of the logarithmic error beside the Charbonnier loss.
+    patches_per_segment
+        Patches drawn before one segment of the pool is replaced.
+    blur
+        Ranges of the blur.
+    protocols
+        Shares of segments that named protocols blur instead (``fvdeblur.datasets.protocols``), by name.
+    """
+
+    stills_share: float = 0.4
+    patch: int = 128
+    frequency_weight: float = 0.05
+    log_error_weight: float = 0.05
+    patches_per_segment: int = 64
     blur: BlurSettings = field(default_factory=BlurSettings)
     protocols: dict[str, float] = field(default_factory=dict)
 

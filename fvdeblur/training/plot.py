@@ -10,8 +10,15 @@ from fvdeblur.training.checkpoints import LOG, VALIDATION, read_lines, replace
 PICTURE = "log.png"
 
 
-def plot_log(output: str | Path) -> bool:
-    """Draw loss and gain of training and the validation gain of every protocol over the steps, as ``log.png``.
+def plot_log(output: str | Path, measure: str = "gain_db", label: str = "PSNR gain (dB)") -> bool:
+    """Draw the loss, and a measure in training and in the validation of every protocol, over the steps: ``log.png``.
+
+    Parameters
+    ----------
+    output
+        Folder of the run.
+    measure, label
+        Name of the measure in log and validation, and what to call it.
 
     Returns
     -------
@@ -34,13 +41,13 @@ def plot_log(output: str | Path) -> bool:
     rate = losses.twinx()
     rate.plot(*_curve(log, "learning_rate"), color="tab:olive", linewidth=1)
     rate.set_ylabel("learning rate")
-    gains.plot(*_curve(log, "gain_db"), color="tab:grey", label="training")
+    gains.plot(*_curve(log, measure), color="tab:grey", label="training")
     for name in [key for key in (validation[-1] if validation else {}) if key != "step"]:
         steps = [line["step"] for line in validation if name in line]
-        values = [line[name]["gain_db"] for line in validation if name in line]
+        values = [line[name][measure] for line in validation if name in line]
         gains.plot(steps, values, marker="o", markersize=3, label=f"validation, {name}")
     gains.set_xlabel("step")
-    gains.set_ylabel("PSNR gain (dB)")
+    gains.set_ylabel(label)
     gains.legend()
     replace(output / PICTURE, lambda path: figure.savefig(path, format="png", dpi=100))
     return True

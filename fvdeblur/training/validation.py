@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fvdeblur.datasets import BlurSettings, Clip, synthesise
-from fvdeblur.networks import central_frame, window_indices
+from fvdeblur.networks import WindowShape, central_frame, window_indices
 from fvdeblur.training.pool import windows_flow
 
 SEGMENTS = 2
@@ -60,15 +60,13 @@ class Validation:
     flow: dict[str, Tensor] | None = None
 
     @classmethod
-    def make(
-        cls, clips: list[Clip], blur: BlurSettings, frames: int, multiple: int, takes_flow: bool = False
-    ) -> Validation:
+    def make(cls, clips: list[Clip], blur: BlurSettings, shape: WindowShape) -> Validation:
         """Blur these clips; the same clips and settings always give the same windows."""
         windows: dict[str, Tensor] = {}
         sharp: dict[str, Tensor] = {}
         flow: dict[str, Tensor] = {}
         chosen = [k for k in FRAMES if k < blur.length] or [blur.length // 2]
-        side = blur.size // multiple * multiple
+        side = blur.size // shape.multiple * shape.multiple
         for name, settings in protocols(blur).items():
             given, truth, moved = [], [], []
             for clip in clips:
@@ -80,15 +78,15 @@ class Validation:
                     shaken = dataclasses.replace(settings, shake_share=1.0)
                     segment = synthesise(clip, shaken, rng, region=region, speed=speed)
                     blurred = segment.blurred[..., :side, :side]
-                    numbers = np.array([window_indices(k, blur.length, frames) for k in chosen])
+                    numbers = np.array([window_indices(k, blur.length, shape.frames) for k in chosen])
                     given += [blurred[row].flatten(0, 1) for row in numbers]
                     truth += [segment.sharp[k, ..., :side, :side] for k in chosen]
-                    if takes_flow:
+                    if shape.takes_flow:
                         moved.append(windows_flow(blurred, numbers).flatten(1, 2))
             windows[name], sharp[name] = torch.stack(given), torch.stack(truth)
-            if takes_flow:
+            if shape.takes_flow:
                 flow[name] = torch.cat(moved)
-        return cls(windows, sharp, flow if takes_flow else None)
+        return cls(windows, sharp, flow if shape.takes_flow else None)
 
     @torch.no_grad()
     def measure(self, network: nn.Module, weights: dict[str, Tensor]) -> dict[str, dict[str, float]]:

@@ -18,7 +18,7 @@ from fvdeblur.datasets import load_stills
 from fvdeblur.errors import InputError, OutputError, UsageError
 from fvdeblur.networks import window_table
 from fvdeblur.training import TrainConfig, checkpoints, losses, train, trainer
-from fvdeblur.training.trainer import learning_rate
+from fvdeblur.training.loop import learning_rate
 
 State = dict[str, Any]
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fvdeblur.datasets import Clip
 from fvdeblur.evaluation import psnr
+from fvdeblur.networks import WindowShape
 from fvdeblur.networks.fvd import aligned_neighbours
 from fvdeblur.training import TrainConfig, train
 from fvdeblur.training.validation import Validation, decibels
@@ -51,13 +52,13 @@ def test_decibels_are_psnr() -> None:
 
 
 def test_the_figures_are_those_of_the_windows(config: TrainConfig, clips: list[Clip]) -> None:
-    validation = Validation.make(clips, config.blur, 5, 4)
+    validation = Validation.make(clips, config.blur, WindowShape(5, 4, takes_flow=False))
     assert set(validation.windows) == {"motion", "motion-compressed"}
     for name, windows in validation.windows.items():
         assert windows.dtype == torch.uint8
         assert windows.shape == (3 * 2 * 1, 15, 48, 48)  # of six frames only the fourth is in the middle
         assert validation.sharp[name].shape == (6, 3, 48, 48)
-    again = Validation.make(clips, config.blur, 5, 4)
+    again = Validation.make(clips, config.blur, WindowShape(5, 4, takes_flow=False))
     assert all(torch.equal(windows, again.windows[name]) for name, windows in validation.windows.items())
 
     for share, gain in ((0.0, 0.0), (0.5, 20 * np.log10(2))):
@@ -74,9 +75,9 @@ def test_the_figures_are_those_of_the_windows(config: TrainConfig, clips: list[C
 
 
 def test_flow_is_that_of_the_windows(config: TrainConfig, clips: list[Clip]) -> None:
-    plain = Validation.make(clips, config.blur, 5, 4)
+    plain = Validation.make(clips, config.blur, WindowShape(5, 4, takes_flow=False))
     assert plain.flow is None
-    validation = Validation.make(clips, config.blur, 5, 4, takes_flow=True)
+    validation = Validation.make(clips, config.blur, WindowShape(5, 4, takes_flow=True))
     assert validation.flow is not None
     for name, windows in validation.windows.items():
         assert torch.equal(windows, plain.windows[name])

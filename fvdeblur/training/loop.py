@@ -1,0 +1,213 @@
+"""The training loop: Muon, cosine schedule, moving average of the weights, resumable to the exact step.
+
+What is trained on what is the task's business; the loop knows steps, checkpoints, logs and processes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from fvdeblur.errors import OutputError, UsageError
+from fvdeblur.training import checkpoints
+from fvdeblur.training.config import LoopConfig
+from fvdeblur.training.muon import KernelOptimizer
+from fvdeblur.training.parallel import Processes
+from fvdeblur.training.plot import plot_log
+
+SAMPLE = "sample.png"
+
+Figures = dict[str, dict[str, float]]
+
+
+class Measure(NamedTuple):
+    """The figure of log and validation by which a task is judged.
+
+    Attributes
+    ----------
+    key
+        Its name in log and validation.
+    label
+        What it is, for a picture's axis.
+    unit
+        Its unit.
+    """
+
+    key: str
+    label: str
+    unit: str
+
+
+class Task(Protocol):
+    """What a loop trains."""
+
+    measure: Measure
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a step on this process's share of the batch, and figures whose means are logged (scalars)."""
+        ...
+
+    def validate(self, average: dict[str, Tensor]) -> Figures:
+        """Figures by protocol with these weights; empty where there is nothing to validate on."""
+        ...
+
+    def draw_sample(self, path: Path, average: dict[str, Tensor]) -> None:
+        """Write a picture that shows what these weights do."""
+        ...
+
+
+def learning_rate(config: LoopConfig, step: int) -> float:
+    """Learning rate of a step: linear warm-up, then half a cosine down to the final rate."""
+    if step < config.warmup:
+        return config.learning_rate * (step + 1) / config.warmup
+    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
+    span = config.learning_rate - config.final_learning_rate
+    return config.final_learning_rate + span * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+class Loop:
+    """A run: the network in training, its average, its optimiser and where it is.
+
+    Parameters
+    ----------
+    config
+        The recipe.
+    output
+        Folder of the run; made where it is missing.
+    processes
+        The processes that share the batch.
+    network
+        On its device.
+    initial
+        Weights file to begin with when there is no checkpoint.
+    report
+        Receives one line now and then.
+
+    Attributes
+    ----------
+    step
+        Steps done.
+
+    Raises
+    ------
+    UsageError
+        The batch cannot be shared, the initial weights do not fit, or the checkpoint belongs to another network.
+    InputError
+        The checkpoint cannot be read.
+    OutputError
+        The folder cannot be made.
+    """
+
+    def __init__(
+        self,
+        config: LoopConfig,
+        output: Path,
+        processes: Processes,
+        network: nn.Module,
+        initial: str | Path | None,
+        report: Callable[[str], None],
+    ) -> None:
+        self._config, self._output, self._processes, self._report = config, output, processes, report
+        if config.batch % processes.world:
+            raise UsageError(f"batch ({config.batch}) must be a multiple of the {processes.world} processes")
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{output}: the folder cannot be made ({error.strerror})") from error
+        self._network = network
+        self._average = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        self._optimiser = KernelOptimizer(network, config.learning_rate, config.weight_decay)
+        self.step = checkpoints.restore(config, output, network, self._average, self._optimiser, initial)
+        if processes.leads:
+            checkpoints.trim_logs(output, self.step)
+
+    def go(self, task: Task, until: float | None) -> dict[str, float | None]:
+        """Train to the last step, or until this instant of the monotonic clock; return the last line of the log."""
+        config = self._config
+        line: dict[str, float | None] = {}
+        sums: dict[str, Tensor] = {}
+        since, skipped, mark = 0, 0, time.monotonic()
+        while self.step < config.steps:
+            late = float(until is not None and time.monotonic() > until)
+            taken, stop, measured = self._one_step(task, late)
+            since += 1
+            skipped += not taken
+            for name, value in measured.items():
+                sums[name] = sums.get(name, 0) + (
+                    value.double() if taken else 0 * value.nan_to_num(0).double()
+                )
+            last = self.step == config.steps or stop
+            if self.step % config.log_every == 0 or last:
+                line = {
+                    "step": self.step,
+                    **_means(sums, since - skipped),
+                    "learning_rate": learning_rate(config, self.step),
+                    "skipped": skipped,
+                    "seconds_a_step": round((time.monotonic() - mark) / since, 4),
+                }
+                if self._processes.leads:
+                    checkpoints.append(self._output / checkpoints.LOG, line)
+                self._report(json.dumps(line))
+                sums.clear()
+                since, skipped, mark = 0, 0, time.monotonic()
+            validates = config.validate_every > 0 and (self.step % config.validate_every == 0 or last)
+            if self._processes.leads and validates:
+                self._validate(task)
+            if self._processes.leads and (self.step % config.save_every == 0 or last):
+                self._save(task)
+            mark = time.monotonic() if since == 0 else mark
+            if stop:
+                break
+        self._processes.wait()
+        return line
+
+    def _one_step(self, task: Task, late: float) -> tuple[bool, bool, dict[str, Tensor]]:
+        """Make one step; return whether the weights changed, whether the time is over, and the loss and figures."""
+        config = self._config
+        self._optimiser.set_learning_rate(learning_rate(config, self.step))
+        total, measured = task.loss(self.step)
+        self._optimiser.zero_grad()
+        total.backward()
+        loss, stop = total.detach(), torch.tensor(late, device=total.device)
+        loss, stop = self._processes.average(self._network.parameters(), loss, stop)
+        norm = nn.utils.clip_grad_norm_(self._network.parameters(), config.gradient_clip)
+        self.step += 1
+        taken = bool(torch.isfinite(loss + norm))
+        if taken:
+            self._optimiser.step()
+            decay = min(config.ema, (1 + self.step) / (10 + self.step))
+            _update_average(self._average, self._network, decay)
+        return taken, bool(stop > 0), {"loss": loss, **measured}
+
+    def _validate(self, task: Task) -> None:
+        figures = task.validate(self._average)
+        if figures:
+            checkpoints.append(self._output / checkpoints.VALIDATION, {"step": self.step, **figures})
+            key, _, unit = task.measure
+            parts = ", ".join(f"{name} {figure[key]:+.2f} {unit}" for name, figure in figures.items())
+            self._report(f"validation at step {self.step}: {parts}")
+
+    def _save(self, task: Task) -> None:
+        checkpoints.save(self._config, self._output, self._network, self._average, self._optimiser, self.step)
+        task.draw_sample(self._output / SAMPLE, self._average)
+        plot_log(self._output, task.measure.key, f"{task.measure.label} ({task.measure.unit})")
+
+
+def _means(sums: dict[str, Tensor], count: int) -> dict[str, float | None]:
+    """The figures of the log line from their sums over ``count`` steps."""
+    if count == 0:
+        return dict.fromkeys(sums)
+    return {name: round(float(total / count), 6 if name == "loss" else 3) for name, total in sums.items()}
+
+
+@torch.no_grad()
+def _update_average(average: dict[str, Tensor], network: nn.Module, decay: float) -> None:
+    current = network.state_dict()
+    torch._foreach_lerp_(list(average.values()), [current[name] for name in average], 1 - decay)
