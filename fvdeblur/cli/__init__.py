@@ -19,6 +19,7 @@ from fvdeblur.cli.mine import mine
 from fvdeblur.cli.run import run
 from fvdeblur.cli.train import train
 from fvdeblur.cli.train_fitting import train_fitting
+from fvdeblur.cli.train_regressor import train_regressor
 from fvdeblur.errors import EXIT_FAILURE, EXIT_INTERRUPT, EXIT_TERMINATED, EXIT_USAGE, FvdeblurError
 
 
@@ -35,7 +36,7 @@ def commands(context: click.Context) -> None:
         context.exit(EXIT_USAGE)
 
 
-for command in (run, mine, dataset, blur, train, train_fitting):
+for command in (run, mine, dataset, blur, train, train_fitting, train_regressor):
     commands.add_command(command)
 
 

@@ -153,6 +153,7 @@ def synthesise(
     region: tuple[float, float, float] | None = None,
     speed: float | None = None,
     exposure: np.ndarray | None = None,
+    start: tuple[int, int] | None = None,
 ) -> Segment:
     """Draw one blurred segment from a sharp clip.
 
@@ -172,11 +173,13 @@ def synthesise(
         Speed of the camera path (0: none).
     exposure
         float [T] exposures in frame intervals.
+    start
+        First source frame, and the step to the next; beyond the clip's ends their frames are repeated.
     """
     if exposure is None:
         exposure = draw_exposures(rng, settings)
     margin = math.ceil(max(float(settings.exposure[1]), float(exposure.max())) / 2) + 1
-    first, stride = _draw_frames(rng, clip, settings, margin)
+    first, stride = _draw_frames(rng, clip, settings, margin) if start is None else start
     if speed is None:
         shaken = clip.is_still or rng.random() < settings.shake_share
         speed = math.exp(rng.uniform(*np.log(settings.speed))) if shaken else 0.0

@@ -9,9 +9,10 @@ from torch import nn
 
 from fvdeblur.errors import UsageError
 from fvdeblur.networks.fvd import FVD, multiply_accumulates
+from fvdeblur.networks.ren2019 import Ren2019
 from fvdeblur.networks.window import WindowShape, central_frame, window_indices, window_table
 
-_REGISTRY: dict[str, Callable[..., nn.Module]] = {"fvd": FVD}
+_REGISTRY: dict[str, Callable[..., nn.Module]] = {"fvd": FVD, "ren2019": Ren2019}
 
 
 def create(name: str, **options: Any) -> nn.Module:
@@ -37,6 +38,7 @@ def names() -> list[str]:
 
 __all__ = [
     "FVD",
+    "Ren2019",
     "WindowShape",
     "central_frame",
     "create",

@@ -1,7 +1,7 @@
 """The default network ``fvd``: a multi-frame residual encoder-decoder on face crops.
 
 Early fusion of five neighbouring frames and an encoder-decoder with skip connections follow Ren et al. 2019,
-section 3.2 (rendered face beside the frames in the first layer, identity vector beside the last encoder features).
+section 3.2 (rendered face beside the frames in the first layer, identity vector at the last encoder features).
 Plain 3x3 convolutions on a 2x pixel-unshuffled input are used instead of the paper's layers, because they give the
 most restoration for a given time on processors without a GPU.
 """
@@ -51,9 +51,11 @@ class FVD(nn.Module):
     decoder_blocks
         Residual blocks of the decoder at each size but the smallest.
     prior_channels
-        Channels of the rendered 3D face given beside the frames (0: none), e.g. 4 for R'G'B' and mask.
+        Channels of the rendered 3D face given beside the frames: 0 for none, 4 for R'G'B' and mask, 7 with the normals
+        as well.
     identity_size
-        Length of the identity vector given at the bottleneck (0: none), e.g. 80.
+        Length of the identity vector (0: none), e.g. 80. It scales and shifts the features of the bottleneck and of
+        each level of the decoder.
     takes_flow
         Whether optical flow is given: the neighbours are then seen a second time, moved onto the central frame, and
         the flow beside them, which tells how far an exposure smears.
@@ -82,6 +84,8 @@ class FVD(nn.Module):
             raise ValueError(
                 "takes_flow needs two widths at least, as flow is given at a quarter of the size"
             )
+        if prior_channels not in (0, 4, 7):
+            raise ValueError(f"prior_channels must be 0, 4 or 7, got {prior_channels}")
         self.frames = frames
         self.prior_channels = prior_channels
         self.identity_size = identity_size
@@ -93,7 +97,7 @@ class FVD(nn.Module):
         if prior_channels:
             self.prior_head = nn.Conv2d(prior_channels * 4, widths[0], 3, padding=1)
         if identity_size:
-            self.identity_head = nn.Linear(identity_size, widths[-1])
+            self.identity_heads = nn.ModuleList(nn.Linear(identity_size, 2 * width) for width in widths)
         self.encoder = nn.ModuleList(
             _blocks(width, n) for width, n in zip(widths, encoder_blocks, strict=True)
         )
@@ -121,7 +125,7 @@ class FVD(nn.Module):
         silent: list[nn.Conv2d | nn.Linear] = [self.tail]
         silent += [self.flow_head] if self.takes_flow else []
         silent += [self.prior_head] if self.prior_channels else []
-        silent += [self.identity_head] if self.identity_size else []
+        silent += list(self.identity_heads) if self.identity_size else []  # type: ignore[arg-type]
         for module in silent:
             nn.init.zeros_(module.weight)
 
@@ -139,9 +143,10 @@ class FVD(nn.Module):
         frames
             float [B, 3 * frames, H, W]: R'G'B' in 0..1, frame after frame in time order.
         prior
-            float [B, prior_channels, H, W], the rendered sharp face; left out, nothing is added for it.
+            float [B, prior_channels, H, W], the rendered sharp face, zero outside of it: R'G'B' in 0..1, mask in 0..1,
+            unit normals in -1..1; left out, nothing is added for it.
         identity
-            float [B, identity_size]; left out, nothing is added for it.
+            float [B, identity_size], in standard deviations; left out, no feature is changed for it.
         flow
             float [B, 2 * (frames - 1), H/4, W/4]: from the central frame to each other one in time order, x and y in
             pixels (`fvdeblur.flow`); left out, nothing is added for it.
@@ -159,22 +164,34 @@ class FVD(nn.Module):
             seen = torch.cat([functional.pixel_unshuffle(aligned, 2), half * FLOW_GAIN], dim=1)
             x = x + self.flow_head(seen.contiguous(memory_format=torch.channels_last))
         if prior is not None and self.prior_channels:
-            x = x + self.prior_head(functional.pixel_unshuffle(prior, 2))
+            # As the frames, but zero outside of the face: at 0..1 as they are given, it learns more slowly.
+            colours = (prior[:, :3] - 0.5 * prior[:, 3:4]) * INPUT_GAIN
+            seen = torch.cat([colours, prior[:, 3:]], dim=1)
+            x = x + self.prior_head(functional.pixel_unshuffle(seen, 2))
         skips = []
         for blocks, down in zip(self.encoder, self.down, strict=False):
             x = blocks(x)
             skips.append(x)
             x = down(x)
+        modulations: list[Tensor | None] = [None] * len(self.encoder)
         if identity is not None and self.identity_size:
-            x = x + self.identity_head(identity)[:, :, None, None]
-        x = self.encoder[-1](x)
+            modulations = [head(identity)[:, :, None, None] for head in self.identity_heads]
+        x = self.encoder[-1](_modulated(x, modulations.pop()))
         for blocks, up in zip(reversed(self.decoder), reversed(self.up), strict=True):
-            x = blocks(functional.pixel_shuffle(up(x), 2) + skips.pop())
+            x = blocks(_modulated(functional.pixel_shuffle(up(x), 2) + skips.pop(), modulations.pop()))
         return functional.pixel_shuffle(self.tail(x), 2) * OUTPUT_GAIN
 
 
 def _blocks(channels: int, count: int) -> nn.Sequential:
     return nn.Sequential(*(ResidualBlock(channels) for _ in range(count)))
+
+
+def _modulated(x: Tensor, modulation: Tensor | None) -> Tensor:
+    """Features [B, C, H, W], scaled and shifted by a modulation [B, 2 * C, 1, 1]."""
+    if modulation is None:
+        return x
+    scale, shift = modulation.chunk(2, dim=1)
+    return x * (1 + scale) + shift
 
 
 def aligned_neighbours(frames: Tensor, flow: Tensor) -> Tensor:
@@ -216,10 +233,12 @@ def multiply_accumulates(network: nn.Module, *inputs: Tensor) -> int:
     """Multiply-accumulate operations of the network's convolutions and linear layers for these inputs."""
     total = 0
 
-    def count(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+    def count(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal total
         if isinstance(module, nn.Conv2d):
             total += output[0].numel() * module.weight[0].numel()
+        elif isinstance(module, nn.ConvTranspose2d):
+            total += given[0][0].numel() * module.weight[0].numel()
         elif isinstance(module, nn.Linear):
             total += output[0].numel() * module.weight.shape[1]
 

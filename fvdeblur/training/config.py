@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fvdeblur.datasets import BlurSettings
 from fvdeblur.datasets.protocols import PROTOCOLS
@@ -60,6 +60,14 @@ class LoopConfig:
     save_every: int = 1000
     validate_every: int = 2000
 
+    def rules(self) -> Iterator[tuple[bool, str]]:
+        """Whether each rule that the values must obey holds, and its text."""
+        for name in ("steps", "batch", "pool", "log_every", "save_every"):
+            yield getattr(self, name) >= 1, f"{name} must be at least 1"
+        for name in ("workers", "warmup", "seed", "validate_every"):
+            yield getattr(self, name) >= 0, f"{name} must not be negative"
+        yield 0 <= self.ema < 1, "ema must be at least 0 and below 1"
+
 
 @dataclass(frozen=True)
 class TrainConfig(LoopConfig):
@@ -92,8 +100,46 @@ class TrainConfig(LoopConfig):
     blur: BlurSettings = field(default_factory=BlurSettings)
     protocols: dict[str, float] = field(default_factory=dict)
 
+    def rules(self) -> Iterator[tuple[bool, str]]:
+        """Whether each rule that the values must obey holds, and its text."""
+        yield from super().rules()
+        for name in ("patch", "patches_per_segment"):
+            yield getattr(self, name) >= 1, f"{name} must be at least 1"
+        yield 0 <= self.stills_share <= 1, "stills_share must lie in 0..1"
+        for name, share in self.protocols.items():
+            yield name in PROTOCOLS, f"unknown protocol {name!r}; known are: {', '.join(PROTOCOLS)}"
+            yield _alike(share, 0.0) and 0 <= share <= 1, f"protocols.{name} must lie in 0..1"
+        fits = sum(share for share in self.protocols.values() if _alike(share, 0.0)) <= 1
+        yield fits, "the shares of the protocols must not be more than 1 together"
+        yield from _blur_rules(self.blur)
+        fits = self.patch <= self.blur.size
+        yield fits, f"patch ({self.patch}) must not be larger than blur.size ({self.blur.size})"
+
+
+def _blur_rules(blur: BlurSettings) -> Iterator[tuple[bool, str]]:
+    for name in ("size", "length"):
+        yield getattr(blur, name) >= 1, f"blur.{name} must be at least 1"
+    for name in ("shake_share", "varying_share", "sharp_share", "compression_share", "codec_share"):
+        yield 0 <= getattr(blur, name) <= 1, f"blur.{name} must lie in 0..1"
+    fits = blur.compression_share + blur.codec_share <= 1
+    yield fits, "blur.compression_share and blur.codec_share must not be more than 1 together"
+    for name in ("scale", "exposure", "speed", "compression", "codec_quality"):
+        pair = getattr(blur, name)
+        yield len(pair) == 2 and pair[0] <= pair[1], f"blur.{name} must be two numbers, the smaller first"
+        yield pair[0] > 0 or (name == "exposure" and pair[0] == 0), f"blur.{name} must be above 0"
+    yield blur.noise >= 0, "blur.noise must not be negative"
+    yield min(blur.strides, default=0) >= 1, "blur.strides must be whole numbers from 1"
+
+
+Config = TypeVar("Config", bound=LoopConfig)
+
 
 def load_config(path: str | Path, **overrides: Any) -> TrainConfig:
+    """Read the recipe of a network that deblurs, as `read_recipe` does."""
+    return read_recipe(path, TrainConfig, **overrides)
+
+
+def read_recipe(path: str | Path, kind: type[Config], **overrides: Any) -> Config:
     """Read a recipe; keyword arguments that are not None replace its values.
 
     Raises
@@ -109,22 +155,32 @@ def load_config(path: str | Path, **overrides: Any) -> TrainConfig:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: is not valid TOML ({error})") from error
     values.update({key: value for key, value in overrides.items() if value is not None})
-    blur = values.pop("blur", {})
-    if not isinstance(blur, dict):
-        raise UsageError(f"{path}: blur must be a table, not {blur!r}")
-    _check(path, values, TrainConfig())
-    _check(path, blur, BlurSettings(), "blur.")
-    blur = {key: tuple(value) if isinstance(value, list) else value for key, value in blur.items()}
-    config = TrainConfig(**values, blur=BlurSettings(**blur))
-    for fits, rule in _rules(config):
+    defaults = kind()
+    for name, default in _tables(defaults).items():
+        table = values.get(name, {})
+        if not isinstance(table, dict):
+            raise UsageError(f"{path}: {name} must be a table, not {table!r}")
+        _check(path, table, default, f"{name}.")
+        table = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+        values[name] = type(default)(**table)
+    _check(path, values, defaults)
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    config = kind(**values)
+    for fits, rule in config.rules():
         if not fits:
             raise UsageError(f"{path}: {rule}")
     return config
 
 
+def _tables(defaults: LoopConfig) -> dict[str, Any]:
+    """Values that are tables of their own in the file."""
+    pairs = ((item.name, getattr(defaults, item.name)) for item in dataclasses.fields(defaults))
+    return {name: value for name, value in pairs if dataclasses.is_dataclass(value)}
+
+
 def _check(path: Path, values: dict[str, Any], defaults: Any, prefix: str = "") -> None:
     """Every key must be known, and every value of the kind of its default."""
-    known = {item.name for item in dataclasses.fields(defaults)} - {"blur"}
+    known = {item.name for item in dataclasses.fields(defaults)}
     for key, value in values.items():
         if key not in known:
             raise UsageError(f"{path}: unknown key {prefix + key!r}; known are: {', '.join(sorted(known))}")
@@ -141,32 +197,3 @@ def _check(path: Path, values: dict[str, Any], defaults: Any, prefix: str = "") 
 def _alike(value: Any, default: Any) -> bool:
     expected = (float, int) if isinstance(default, float) else type(default)
     return isinstance(value, expected) and not isinstance(value, bool)
-
-
-def _rules(config: TrainConfig) -> Iterator[tuple[bool, str]]:
-    """Whether each rule that the values must obey holds, and its text."""
-    blur = config.blur
-    for name in ("steps", "batch", "patch", "pool", "patches_per_segment", "log_every", "save_every"):
-        yield getattr(config, name) >= 1, f"{name} must be at least 1"
-    for name in ("workers", "warmup", "seed", "validate_every"):
-        yield getattr(config, name) >= 0, f"{name} must not be negative"
-    yield 0 <= config.stills_share <= 1, "stills_share must lie in 0..1"
-    for name, share in config.protocols.items():
-        yield name in PROTOCOLS, f"unknown protocol {name!r}; known are: {', '.join(PROTOCOLS)}"
-        yield _alike(share, 0.0) and 0 <= share <= 1, f"protocols.{name} must lie in 0..1"
-    fits = sum(share for share in config.protocols.values() if _alike(share, 0.0)) <= 1
-    yield fits, "the shares of the protocols must not be more than 1 together"
-    yield 0 <= config.ema < 1, "ema must be at least 0 and below 1"
-    for name in ("size", "length"):
-        yield getattr(blur, name) >= 1, f"blur.{name} must be at least 1"
-    for name in ("shake_share", "varying_share", "sharp_share", "compression_share", "codec_share"):
-        yield 0 <= getattr(blur, name) <= 1, f"blur.{name} must lie in 0..1"
-    fits = blur.compression_share + blur.codec_share <= 1
-    yield fits, "blur.compression_share and blur.codec_share must not be more than 1 together"
-    for name in ("scale", "exposure", "speed", "compression", "codec_quality"):
-        pair = getattr(blur, name)
-        yield len(pair) == 2 and pair[0] <= pair[1], f"blur.{name} must be two numbers, the smaller first"
-        yield pair[0] > 0 or (name == "exposure" and pair[0] == 0), f"blur.{name} must be above 0"
-    yield blur.noise >= 0, "blur.noise must not be negative"
-    yield min(blur.strides, default=0) >= 1, "blur.strides must be whole numbers from 1"
-    yield config.patch <= blur.size, f"patch ({config.patch}) must not be larger than blur.size ({blur.size})"

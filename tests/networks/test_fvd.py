@@ -48,6 +48,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
         ({"depth": 3}, "depth"),
         ({"frames": 4}, "odd"),
         ({"frames": -1}, "odd"),
+        ({"prior_channels": 3}, "prior_channels must be 0, 4 or 7, got 3"),
         ({"widths": (8, 16), "encoder_blocks": (1, 1, 1), "decoder_blocks": (1,)}, "encoder_blocks"),
         ({"widths": (8, 16), "encoder_blocks": (1, 1), "decoder_blocks": (1, 1)}, "decoder_blocks"),
         ({"widths": (8,), "encoder_blocks": (1,), "decoder_blocks": (), "takes_flow": True}, "takes_flow"),
@@ -100,6 +101,8 @@ def test_multiply_accumulates_of_single_layers() -> None:
     )
     assert multiply_accumulates(layers, torch.zeros(1, 3, 8, 8)) == 8 * 4 * 4 * 3 * 9 + 6 * 4 * 4 * 4
     assert multiply_accumulates(nn.Linear(7, 5), torch.zeros(1, 7)) == 35
+    up = nn.ConvTranspose2d(6, 4, 4, stride=2, padding=1, groups=2)
+    assert multiply_accumulates(up, torch.zeros(1, 6, 8, 8)) == 6 * 8 * 8 * 2 * 16
 
 
 def test_multiply_accumulates_leaves_no_hook_and_counts_one_picture() -> None:
@@ -122,9 +125,10 @@ def test_the_default_network_costs_five_billion() -> None:
 
 @pytest.fixture
 def guides() -> tuple[Tensor, Tensor]:
-    """A rendered face (here the photograph itself, with a full mask) and an identity vector."""
+    """A rendered face (here the photograph itself, flat, with a full mask) and an identity vector."""
     photograph = torch.from_numpy(skimage.data.astronaut()[50:178, 164:292]).permute(2, 0, 1).float() / 255
-    prior = torch.cat([photograph, torch.ones(1, 128, 128)])[None]
+    normals = torch.tensor([0.0, 0.0, 1.0])[:, None, None].expand(3, 128, 128)
+    prior = torch.cat([photograph, torch.ones(1, 128, 128), normals])[None]
     identity = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 80))).float()
     return prior, identity
 
@@ -134,7 +138,7 @@ def test_guides_do_nothing_before_training_and_something_after(
     window: Tensor, guides: tuple[Tensor, Tensor]
 ) -> None:
     prior, identity = guides
-    network = networks.create("fvd", **SMALL, prior_channels=4, identity_size=80).eval()
+    network = networks.create("fvd", **SMALL, prior_channels=7, identity_size=80).eval()
     nn.init.normal_(network.tail.weight, std=0.1)
     plain = network(window)
     assert plain.any()
@@ -144,18 +148,23 @@ def test_guides_do_nothing_before_training_and_something_after(
     with_prior = network(window, prior)
     assert not torch.allclose(with_prior, plain)
     assert torch.equal(network(window, identity=identity), plain)
-    nn.init.normal_(network.identity_head.weight, std=0.1)
-    assert not torch.allclose(network(window, identity=identity), plain)
+    for head in network.identity_heads:
+        nn.init.normal_(head.weight, std=0.1)
+        assert not torch.allclose(network(window, identity=identity), plain)
+        plain_again = network(window, identity=torch.zeros_like(identity))
+        assert torch.equal(plain_again, plain)
+        nn.init.zeros_(head.weight)
+    nn.init.normal_(network.identity_heads[-1].weight, std=0.1)
     assert not torch.allclose(network(window, prior, identity), with_prior)
     assert torch.equal(network(window), plain)
 
 
 def test_the_guides_are_trained() -> None:
-    network = networks.create("fvd", **SMALL, prior_channels=4, identity_size=80)
+    network = networks.create("fvd", **SMALL, prior_channels=7, identity_size=80)
     nn.init.normal_(network.tail.weight)
-    network(torch.rand(1, 15, 16, 16), torch.rand(1, 4, 16, 16), torch.rand(1, 80)).square().sum().backward()
+    network(torch.rand(1, 15, 16, 16), torch.rand(1, 7, 16, 16), torch.rand(1, 80)).square().sum().backward()
     assert network.prior_head.weight.grad.any()
-    assert network.identity_head.weight.grad.any()
+    assert all(head.weight.grad.any() for head in network.identity_heads)
 
 
 @torch.no_grad()
@@ -164,13 +173,45 @@ def test_a_network_without_guides_ignores_them(window: Tensor, guides: tuple[Ten
     assert torch.equal(network(window, *guides), network(window))
 
 
+@pytest.mark.parametrize("channels", [4, 7])
+@torch.no_grad()
+def test_all_channels_of_the_rendered_face_are_seen(
+    channels: int, window: Tensor, guides: tuple[Tensor, Tensor]
+) -> None:
+    network = stirred(prior_channels=channels)
+    prior = guides[0][:, :channels]
+    seen = network(window, prior)
+    for channel in range(channels):
+        changed = prior.clone()
+        changed[:, channel] += 0.5
+        assert not torch.allclose(network(window, changed), seen)
+
+
+@torch.no_grad()
+def test_an_identity_of_one_face_does_not_reach_another(window: Tensor) -> None:
+    network = stirred(identity_size=80)
+    one, other = torch.rand(2, 1, 80)
+    both = network(window.expand(2, -1, -1, -1), identity=torch.cat([one, other]))
+    torch.testing.assert_close(both[:1], network(window, identity=one))
+    torch.testing.assert_close(both[1:], network(window, identity=other))
+    assert not torch.allclose(both[0], both[1])
+
+
+@torch.no_grad()
+def test_guides_cost_three_percent() -> None:
+    window, prior = torch.zeros(1, 15, 64, 64), torch.zeros(1, 7, 64, 64)
+    plain = multiply_accumulates(networks.create("fvd"), window)
+    guided = networks.create("fvd", prior_channels=7, identity_size=80)
+    assert 1 < multiply_accumulates(guided, window, prior, torch.zeros(1, 80)) / plain < 1.03
+
+
 @torch.no_grad()
 def test_weights_carry_over_to_a_network_with_guides(window: Tensor) -> None:
     plain = stirred()
-    guided = networks.create("fvd", **SMALL, prior_channels=4, identity_size=80).eval()
+    guided = networks.create("fvd", **SMALL, prior_channels=7, identity_size=80).eval()
     result = guided.load_state_dict(plain.state_dict(), strict=False)
     assert not result.unexpected_keys
-    assert {key.split(".")[0] for key in result.missing_keys} == {"prior_head", "identity_head"}
+    assert {key.split(".")[0] for key in result.missing_keys} == {"prior_head", "identity_heads"}
     assert torch.equal(guided(window), plain(window))
 
 

@@ -1,0 +1,248 @@
+"""Blurred faces with their coefficients, cropped anew at every step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
+
+from fvdeblur.datasets import BlurSettings, synthesise
+from fvdeblur.datasets.degradation import degrade
+from fvdeblur.datasets.protocols.convolutions import Gaussian, MotionKernel
+from fvdeblur.datasets.protocols.kernels import convolve
+from fvdeblur.morphable import Coefficients
+from fvdeblur.training.regression.config import RegressionConfig
+from fvdeblur.training.regression.labels import CONTEXT, SIDE, LabelledClip
+
+GAUSSIAN_SHARE = 0.3
+"""Of the kernels."""
+
+WHOLE = ((SIDE - 1) / 2 + 0.5, (SIDE - 1) / 2 + 0.5, float(SIDE))
+
+
+class Face(NamedTuple):
+    """A blurred face and what is known of it, in a picture of SIDE pixels.
+
+    Attributes
+    ----------
+    blurred, sharp
+        uint8 [3, SIDE, SIDE], R'G'B'.
+    coefficients
+        float32 [239].
+    points
+        float32 [P, 2], in units of half the side.
+    """
+
+    blurred: Tensor
+    sharp: Tensor
+    coefficients: Tensor
+    points: Tensor
+
+
+class Regions(NamedTuple):
+    """Where crops lie in pictures.
+
+    Attributes
+    ----------
+    centre, half
+        [B, 2] and [B], in units of half the picture's side.
+    roll
+        [B] in radians: how far the face is turned counter-clockwise in the crop.
+    """
+
+    centre: Tensor
+    half: Tensor
+    roll: Tensor
+
+
+class Faces(NamedTuple):
+    """A batch of crops of B faces.
+
+    Attributes
+    ----------
+    blurred
+        float32 [B, 3, S, S], R'G'B' in 0..1.
+    sharp
+        float32 [N, 3, R, R], the first N faces sharp and in the size that they are rendered in.
+    coefficients
+        float32 [B, 239], with poses relative to the crops.
+    points
+        float32 [B, P, 2], in units of half the crop's side.
+    """
+
+    blurred: Tensor
+    sharp: Tensor
+    coefficients: Tensor
+    points: Tensor
+
+
+class FaceMaker(Dataset[Face]):
+    """Blurred face number i, made from the seed and i alone; from ``first_blurred`` on, before that sharp ones."""
+
+    def __init__(self, config: RegressionConfig, clips: list[LabelledClip], first_blurred: int) -> None:
+        self._config, self._clips, self._first_blurred = config, clips, first_blurred
+        frames = np.sqrt([len(clip.frames) for clip in clips])
+        self._weights = frames / frames.sum()
+        self._motion = MotionKernel(supports=config.kernel_supports)
+        self._defocus = Gaussian(
+            supports=config.kernel_supports, deviations=(0.5, config.kernel_supports[1] / 6)
+        )
+
+    def __getitem__(self, index: int) -> Face:
+        rng = np.random.default_rng((self._config.seed, 0, index))
+        clip = self._clips[int(rng.choice(len(self._clips), p=self._weights))]
+        return self.make(clip, int(rng.integers(len(clip.frames))), rng, index >= self._first_blurred)
+
+    def make(self, labelled: LabelledClip, number: int, rng: np.random.Generator, blur: bool) -> Face:
+        """Blur one labelled frame by its own motion and by a kernel, add noise and compress it."""
+        config, frame = self._config, int(labelled.frames[number])
+        sharp = torch.from_numpy(labelled.clip.frames[frame]).permute(2, 0, 1)
+        picture = sharp[None].float() / 255
+        if blur and not labelled.clip.is_still:
+            settings = BlurSettings(
+                size=SIDE, length=1, exposure=config.exposure, noise=0.0, compression_share=0.0
+            )
+            segment = synthesise(
+                labelled.clip,
+                settings,
+                rng,
+                region=WHOLE,
+                speed=0.0,
+                exposure=np.array([rng.uniform(*config.exposure)]),
+                start=(frame, int(rng.choice(config.strides))),
+            )
+            picture = segment.blurred.float() / 255
+        if blur and rng.random() < config.kernel_share:
+            protocol = self._defocus if rng.random() < GAUSSIAN_SHARE else self._motion
+            picture = convolve(picture**2.2, [protocol.kernel(rng)[0]]).clamp(0, 1) ** (1 / 2.2)
+        picture = degrade(
+            picture,
+            rng,
+            noise=config.noise,
+            compression_share=config.compression_share,
+            compression=config.compression,
+            codec_share=0.0,
+            codec_quality=(0.0, 0.0),
+        )
+        blurred = (picture[0] * 255).round().to(torch.uint8)
+        return Face(blurred, sharp, labelled.coefficients[number], labelled.points[number])
+
+
+def _start_worker(_: int) -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+
+class FacePool:
+    """Holds the newest blurred faces and draws batches of crops from them, the same for the same seed and step.
+
+    Parameters
+    ----------
+    config
+        The recipe.
+    clips
+        The material.
+    size
+        Side of the crops in pixels.
+    first_step
+        Step that drawing begins with; the pool is filled as it was at that step.
+    """
+
+    def __init__(
+        self, config: RegressionConfig, clips: list[LabelledClip], size: int, first_step: int
+    ) -> None:
+        self._config, self._size = config, size
+        maker = FaceMaker(config, clips, self._made_before(config.sharp_steps))
+        begin = self._made_before(first_step) - config.pool
+        self._made = begin
+        self._source = self._produce(maker, range(begin, 2**62))
+        self._held: dict[int, Face] = {}
+
+    def _made_before(self, step: int) -> int:
+        return self._config.pool + step * self._config.batch // self._config.uses
+
+    def _produce(self, maker: FaceMaker, numbers: range) -> Iterator[Face]:
+        if self._config.workers == 0:
+            for number in numbers:
+                yield maker[number]
+        options: dict[str, Any] = {
+            "batch_size": None,
+            "sampler": numbers,
+            "num_workers": self._config.workers,
+            "prefetch_factor": 16,
+            "worker_init_fn": _start_worker,
+            "multiprocessing_context": "fork",
+        }
+        yield from DataLoader(maker, **options)
+
+    def batch(self, step: int) -> Faces:
+        """The crops of this step (steps must follow each other)."""
+        while self._made < self._made_before(step):
+            self._held[self._made % self._config.pool] = next(self._source)
+            self._made += 1
+        rng = np.random.default_rng((self._config.seed, 1, step))
+        chosen = [self._held[int(i)] for i in rng.integers(self._config.pool, size=self._config.batch)]
+        faces = Face(*(torch.stack(values) for values in zip(*chosen, strict=True)))
+        regions = self._regions(faces.points.numpy(), rng)
+        return crop(faces, regions, self._size, self._config.photometric_size, self._config.photometric_batch)
+
+    def _regions(self, points: NDArray[np.float32], rng: np.random.Generator) -> Regions:
+        config, count = self._config, len(points)
+        centre, half = usual_region(points)
+        half = half * np.exp(rng.uniform(-1, 1, count) * math.log(config.zoom))
+        centre = centre + rng.uniform(-config.shift, config.shift, (count, 2)) * half[:, None]
+        roll = np.radians(rng.uniform(-config.roll, config.roll, count))
+        return Regions(*(torch.from_numpy(value.astype(np.float32)) for value in (centre, half, roll)))
+
+
+def usual_region(points: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Centre [B, 2] and half-side [B] of the crops that a detector's box of these faces would give."""
+    low, high = points.min(axis=1).astype(float), points.max(axis=1).astype(float)
+    return (low + high) / 2, CONTEXT * (high - low).max(axis=1) / 2
+
+
+def crop(faces: Face, regions: Regions, size: int, sharp_size: int, sharp_count: int) -> Faces:
+    """Cut square crops out of a batch of pictures, and express coefficients and points in them.
+
+    Parameters
+    ----------
+    faces
+        Stacked: pictures uint8 [B, 3, SIDE, SIDE], coefficients [B, 239], points [B, P, 2].
+    regions
+        Where the crops lie.
+    size
+        Side of the crops in pixels.
+    sharp_size, sharp_count
+        Side in pixels and number of the sharp crops.
+    """
+    centre, half, roll = regions
+    cosine, sine = roll.cos(), roll.sin()
+    turn = torch.stack(
+        [torch.stack([cosine, -sine], 1), torch.stack([sine, cosine], 1)], 1
+    )  # crop to picture
+    theta = torch.cat([turn * half[:, None, None], centre[:, :, None]], dim=2)
+
+    def cut(pictures: Tensor, side: int) -> Tensor:
+        """Two samples a pixel in each direction, and their mean."""
+        grid = functional.affine_grid(theta[: len(pictures)], [len(pictures), 3, 2 * side, 2 * side], False)
+        seen = functional.grid_sample(
+            pictures.float() / 255, grid, padding_mode="border", align_corners=False
+        )
+        return functional.avg_pool2d(seen, 2)
+
+    parts = Coefficients.split(faces.coefficients)
+    pose = parts.pose.clone()
+    pose[:, 2] += roll
+    pose[:, 3:5] = ((pose[:, None, 3:5] - centre[:, None]) @ turn / half[:, None, None])[:, 0]
+    pose[:, 5] -= half.log()
+    points = (faces.points - centre[:, None]) @ turn / half[:, None, None]
+    blurred, sharp = cut(faces.blurred, size), cut(faces.sharp[:sharp_count], sharp_size)
+    return Faces(blurred, sharp, parts._replace(pose=pose).vector(), points)
