@@ -13,6 +13,7 @@ import click
 
 from fvdeblur import __version__
 from fvdeblur.cli.blur import blur
+from fvdeblur.cli.build_3dmm import build_3dmm
 from fvdeblur.cli.dataset import dataset
 from fvdeblur.cli.messages import one_line, say
 from fvdeblur.cli.mine import mine
@@ -36,7 +37,7 @@ def commands(context: click.Context) -> None:
         context.exit(EXIT_USAGE)
 
 
-for command in (run, mine, dataset, blur, train, train_fitting, train_regressor):
+for command in (run, mine, dataset, blur, train, train_fitting, train_regressor, build_3dmm):
     commands.add_command(command)
 
 

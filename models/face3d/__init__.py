@@ -1,0 +1,1 @@
+"""The released 3D morphable model of faces."""
