@@ -210,12 +210,12 @@ def aligned_neighbours(frames: Tensor, flow: Tensor) -> Tensor:
     half precision are wrong by whole pixels.
     """
     batch, channels, height, width = frames.shape
-    middle = channels // 2 - 1
-    neighbours = torch.cat([frames[:, :middle], frames[:, middle + 3 :]], dim=1).float()
-    neighbours = neighbours.reshape(-1, 3, height, width)
-    moved = functional.interpolate(
-        flow.float().reshape(-1, 2, *flow.shape[2:]), (height, width), mode="bilinear", align_corners=False
-    )
+    count = channels // 3
+    others = [i for i in range(count) if i != count // 2]
+    # One neighbour after another, each with all of the batch: so the channels stay last in memory.
+    neighbours = torch.cat([frames[:, 3 * i : 3 * i + 3] for i in others]).float()
+    moved = torch.cat(list(flow.float().unflatten(1, (count - 1, 2)).unbind(1)))
+    moved = functional.interpolate(moved, (height, width), mode="bilinear", align_corners=False)
     # In units of half the picture, as grid_sample wants it, with -1 and 1 at the outer edges of the outer pixels.
     x = (torch.arange(width, device=frames.device) * 2 + 1) / width - 1 + moved[:, 0] * (2 / width)
     y = (
@@ -223,10 +223,9 @@ def aligned_neighbours(frames: Tensor, flow: Tensor) -> Tensor:
         - 1
         + moved[:, 1] * (2 / height)
     )
-    aligned = functional.grid_sample(
-        neighbours, torch.stack([x, y], dim=-1), padding_mode="border", align_corners=False
-    )
-    return aligned.reshape(batch, channels - 3, height, width)
+    grid = torch.stack([x, y], dim=-1)
+    aligned = functional.grid_sample(neighbours, grid, padding_mode="border", align_corners=False)
+    return torch.cat(list(aligned.split(batch)), dim=1)
 
 
 def multiply_accumulates(network: nn.Module, *inputs: Tensor) -> int:
