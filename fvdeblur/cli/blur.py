@@ -13,6 +13,7 @@ import click
 
 from fvdeblur.cli.batch import run_each
 from fvdeblur.cli.messages import shown
+from fvdeblur.cli.options import debug_option
 from fvdeblur.errors import UsageError
 
 
@@ -55,7 +56,7 @@ def _list(context: click.Context, _: click.Parameter, wanted: bool) -> None:
 @click.option("--device", default="cpu", show_default=True, help="auto, cpu or cuda[:N].")
 @click.option("--overwrite", is_flag=True, help="Replace outputs that are there already.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
-@click.option("--debug", is_flag=True, help="Show where an error came from.")
+@debug_option
 @click.option(
     "--list", is_flag=True, is_eager=True, expose_value=False, callback=_list, help="Show the protocols."
 )

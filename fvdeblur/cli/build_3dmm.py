@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from fvdeblur.cli.options import debug_option
+
 
 @click.command("build-3dmm")
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -31,7 +33,7 @@ import click
     help="Texels along each side of the UV map.",
 )
 @click.option("--version", "version", default="1", show_default=True, help="Version of the model's data.")
-@click.option("--debug", is_flag=True, help="Show where an error came from.")
+@debug_option
 def build_3dmm(
     photos: tuple[Path, ...],
     meshes: Path,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fvdeblur.cli.messages import one_line, say, shown
+from fvdeblur.cli.options import debug_option
 from fvdeblur.errors import EXIT_FAILURE
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 threads_option = click.option(
     "--threads", type=click.IntRange(0), default=0, show_default=True, help="Files at once; 0: one a core."
 )
-debug_option = click.option("--debug", is_flag=True, help="Show where an error came from.")
 dataset_argument = click.argument("dataset", type=click.Path(path_type=Path))
 
 

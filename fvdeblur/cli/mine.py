@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fvdeblur.cli.messages import one_line, say, shown
+from fvdeblur.cli.options import debug_option
 from fvdeblur.datasets.mining.settings import IDENTITY_SOURCES, MiningSettings
 from fvdeblur.errors import EXIT_FAILURE
 
@@ -69,7 +70,7 @@ if TYPE_CHECKING:
 )
 @click.option("--licence", metavar="TEXT", help="Terms of use of the videos, to be noted in the index.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
-@click.option("--debug", is_flag=True, help="Show where an error came from.")
+@debug_option
 def mine(
     inputs: tuple[Path, ...], output: Path, processes: int, quiet: bool, debug: bool, **values: Any
 ) -> int:

@@ -10,6 +10,7 @@ import click
 
 from fvdeblur.cli.batch import run_each
 from fvdeblur.cli.messages import say, shown
+from fvdeblur.cli.options import debug_option
 from fvdeblur.errors import OutputError, UsageError
 from fvdeblur.restoration.settings import Settings
 
@@ -61,7 +62,7 @@ def _timecode(_: click.Context, __: click.Parameter, value: str | None) -> float
 @click.option("--overwrite", is_flag=True, help="Replace an output that is there already.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 @click.option("-v", "--verbose", is_flag=True, help="Print more in the summary.")
-@click.option("--debug", is_flag=True, help="Show where an error came from.")
+@debug_option
 def run(input: Path, output: Path | None, quiet: bool, verbose: bool, debug: bool, **values: Any) -> int:
     """Deblur the faces of INPUT, a video or a folder of videos."""
     if not os.path.exists(input):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from fvdeblur.cli.options import debug_option
+
 
 @click.command("train-fitting")
 @click.argument("data", type=click.Path(path_type=Path))
@@ -18,7 +20,7 @@ import click
     help="Landmarks of a fitting: 5 (the detector's) or 68.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Of what is drawn.")
-@click.option("--debug", is_flag=True, help="Show where an error came from.")
+@debug_option
 def train_fitting(data: Path, output: Path, points: int, seed: int, debug: bool) -> None:
     """Train the classifier of fittings on the sharp faces of DATA, a folder with clips.tsv and portraits.tsv."""
     from fvdeblur.cli.messages import shown

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fvdeblur.datasets.clips import Clip
-from fvdeblur.datasets.degradation import degrade
+from fvdeblur.datasets.degradation import Degradation, degrade
 from fvdeblur.datasets.sway import Sway
 
 GRID_STEP = 8
@@ -24,8 +24,8 @@ GRID_STEP = 8
 
 
 @dataclass(frozen=True)
-class BlurSettings:
-    """Ranges that a segment's blur is drawn from.
+class BlurSettings(Degradation):
+    """Ranges that a segment's blur, and the noise and compression after it, are drawn from.
 
     Attributes
     ----------
@@ -46,17 +46,6 @@ class BlurSettings:
         Share of segments whose exposure changes from frame to frame.
     sharp_share
         In a segment of varying exposure, share of frames with no exposure time at all.
-    noise
-        Largest standard deviation of the noise at a quarter of full brightness, in units of 1/255 (at black half of
-        it, at white one and a half times as much).
-    compression_share
-        Share of segments that are compressed as single pictures, by a block transform; fast on every device.
-    compression
-        Finest and coarsest quantiser step of this compression, in units of 1/255.
-    codec_share
-        Share of segments that real video encoders encode (needs PyAV; on the processor).
-    codec_quality
-        Finest and coarsest constant rate factor of these encoders.
     """
 
     size: int = 192
@@ -70,9 +59,6 @@ class BlurSettings:
     sharp_share: float = 0.1
     noise: float = 1.5
     compression_share: float = 0.25
-    compression: tuple[float, float] = (1.0, 8.0)
-    codec_share: float = 0.0
-    codec_quality: tuple[float, float] = (15.0, 31.0)
 
 
 class Segment(NamedTuple):
@@ -211,15 +197,7 @@ def synthesise(
         if len(times) > 1:
             blurred[k] = _average(linear, times, steps, camera, flow)
     blurred = blurred.clamp_(0, 1) ** (1 / gamma)
-    blurred = degrade(
-        blurred,
-        rng,
-        noise=settings.noise,
-        compression_share=settings.compression_share,
-        compression=settings.compression,
-        codec_share=settings.codec_share,
-        codec_quality=settings.codec_quality,
-    )
+    blurred = degrade(blurred, rng, settings)
     return Segment(
         (blurred * 255).round_().to(torch.uint8),
         (sharp * 255).round_().to(torch.uint8),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,16 +13,33 @@ from torch.nn import functional
 from fvdeblur.datasets.codec import draw_encoding, encode_decode
 
 
-def degrade(
-    frames: Tensor,
-    rng: np.random.Generator,
-    *,
-    noise: float,
-    compression_share: float,
-    compression: tuple[float, float],
-    codec_share: float,
-    codec_quality: tuple[float, float],
-) -> Tensor:
+@dataclass(frozen=True)
+class Degradation:
+    """How much noise and compression.
+
+    Attributes
+    ----------
+    noise
+        Largest standard deviation of the noise at a quarter of full brightness, in units of 1/255 (at black half of
+        it, at white one and a half times as much).
+    compression_share
+        Share of segments that are compressed as single pictures, by a block transform; fast on every device.
+    compression
+        Finest and coarsest quantiser step of this compression, in units of 1/255.
+    codec_share
+        Share of segments that real video encoders encode (needs PyAV; on the processor).
+    codec_quality
+        Finest and coarsest constant rate factor of these encoders.
+    """
+
+    noise: float = 0.0
+    compression_share: float = 0.0
+    compression: tuple[float, float] = (1.0, 8.0)
+    codec_share: float = 0.0
+    codec_quality: tuple[float, float] = (15.0, 31.0)
+
+
+def degrade(frames: Tensor, rng: np.random.Generator, settings: Degradation) -> Tensor:
     """Add noise to most segments; encode some, and compress some of the others.
 
     Parameters
@@ -30,8 +48,8 @@ def degrade(
         float [T, 3, H, W], R'G'B' in 0..1.
     rng
         Source of every random number.
-    noise, compression_share, compression, codec_share, codec_quality
-        As in ``BlurSettings``.
+    settings
+        How much of what.
 
     Returns
     -------
@@ -39,20 +57,20 @@ def degrade(
     """
     generator = torch.Generator(device=frames.device)
     generator.manual_seed(int(rng.integers(2**62)))
-    sigma = rng.uniform(0, noise) / 255 if rng.random() < 0.7 else 0.0
+    sigma = rng.uniform(0, settings.noise) / 255 if rng.random() < 0.7 else 0.0
     if sigma > 0:
         colour = torch.randn(frames.shape, generator=generator, device=frames.device)
         grain = torch.randn(frames[:, :1].shape, generator=generator, device=frames.device)
         frames = add_noise(frames, sigma, colour, grain)
     frames = frames.clamp(0, 1)
     chance = rng.random()
-    if chance < codec_share:
+    if chance < settings.codec_share:
         pictures = (frames * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        pictures = encode_decode(pictures, draw_encoding(rng, codec_quality))
+        pictures = encode_decode(pictures, draw_encoding(rng, settings.codec_quality))
         return torch.from_numpy(pictures).to(frames.device).permute(0, 3, 1, 2).float() / 255
-    if chance < codec_share + compression_share:
+    if chance < settings.codec_share + settings.compression_share:
         offset = rng.integers(0, 8, 2)
-        frames = compress(frames, float(rng.uniform(*compression)), int(offset[0]), int(offset[1]))
+        frames = compress(frames, float(rng.uniform(*settings.compression)), int(offset[0]), int(offset[1]))
     return frames.clamp(0, 1)
 
 

@@ -63,15 +63,7 @@ def protocol_segment(
         if start is None:
             continue
         kept = slice(start, start + settings.length)
-        blurred = degrade(
-            result.blurred[kept].float() / 255,
-            rng,
-            noise=settings.noise,
-            compression_share=settings.compression_share,
-            compression=settings.compression,
-            codec_share=settings.codec_share,
-            codec_quality=settings.codec_quality,
-        )
+        blurred = degrade(result.blurred[kept].float() / 255, rng, settings)
         return Segment(
             (blurred * 255).round_().to(torch.uint8),
             result.sharp[kept],

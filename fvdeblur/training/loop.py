@@ -10,8 +10,9 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
+import cv2
 import torch
 from torch import Tensor, nn
 
@@ -19,12 +20,14 @@ from fvdeblur.errors import OutputError, UsageError
 from fvdeblur.training import checkpoints
 from fvdeblur.training.config import LoopConfig
 from fvdeblur.training.muon import KernelOptimizer
-from fvdeblur.training.parallel import Processes
+from fvdeblur.training.parallel import Processes, join
 from fvdeblur.training.plot import plot_log
 
 SAMPLE = "sample.png"
 
 Figures = dict[str, dict[str, float]]
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Measure(NamedTuple):
@@ -70,6 +73,50 @@ def learning_rate(config: LoopConfig, step: int) -> float:
     progress = (step - config.warmup) / max(1, config.steps - config.warmup)
     span = config.learning_rate - config.final_learning_rate
     return config.final_learning_rate + span * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def conduct(
+    config: LoopConfig,
+    output: str | Path,
+    device: str,
+    initial: str | Path | None,
+    max_minutes: float | None,
+    report: Callable[[str], None],
+    make_network: Callable[[], Network],
+    make_task: Callable[[Network, int, Processes, Callable[[str], None]], Task],
+) -> dict[str, float | None]:
+    """Train from where ``output`` was left: the part that every trainer shares.
+
+    Parameters
+    ----------
+    config, output, device, initial, max_minutes, report
+        As `fvdeblur.training.train`.
+    make_network
+        Gives the untrained network, the same for the same seed.
+    make_task
+        Gives the task from the network on its device, the steps done, the processes and where to report.
+
+    Returns
+    -------
+    Figures of the last line that was logged.
+    """
+    began = time.monotonic()
+    cv2.setNumThreads(1)  # OpenCV's own threads do not survive the forking of worker processes
+    processes = join(device)
+    try:
+        report = report if processes.leads else _silent
+        torch.manual_seed(config.seed)
+        network = make_network()
+        network = network.to(device=processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        loop = Loop(config, Path(output), processes, network, initial, report)
+        task = make_task(network, loop.step, processes, report)
+        return loop.go(task, None if max_minutes is None else began + 60 * max_minutes)
+    finally:
+        processes.leave()
+
+
+def _silent(_: str) -> None:
+    pass
 
 
 class Loop:

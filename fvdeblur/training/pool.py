@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from fvdeblur.datasets import Clip, Segment, synthesise
 from fvdeblur.datasets.protocol_segments import protocol_segment
 from fvdeblur.flow import FLOW_STEP, sequence_flow
 from fvdeblur.training.config import TrainConfig
+from fvdeblur.training.production import produce
 
 CANDIDATES = 3
 """Patches looked at for each one taken; the more blurred ones are likelier."""
@@ -119,11 +118,6 @@ def windows_flow(frames: Tensor, windows: NDArray[np.int64]) -> Tensor:
     return torch.from_numpy(flow).unflatten(0, (len(windows), windows.shape[1] - 1))
 
 
-def _start_worker(_: int) -> None:
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-
-
 class Batch(NamedTuple):
     """What one step learns from, on the segments' device.
 
@@ -172,7 +166,7 @@ class Pool:
         self._config, self._rank = config, rank
         begin = self._made_before(first_step) - config.pool
         self._made = begin
-        self._source = self._produce(segments, range(begin * world + rank, 2**62, world))
+        self._source = produce(segments, range(begin * world + rank, 2**62, world), config.workers, ahead=4)
         self._blurred: Tensor | None = None
         self._sharp: Tensor | None = None
         self._flow: Tensor | None = None
@@ -181,20 +175,6 @@ class Pool:
 
     def _made_before(self, step: int) -> int:
         return self._config.pool + step * self._config.batch // self._config.patches_per_segment
-
-    def _produce(self, segments: Segments, numbers: range) -> Iterator[Drawn]:
-        if self._config.workers == 0:
-            for number in numbers:
-                yield segments[number]
-        options: dict[str, Any] = {
-            "batch_size": None,
-            "sampler": numbers,
-            "num_workers": self._config.workers,
-            "prefetch_factor": 4,
-            "worker_init_fn": _start_worker,
-            "multiprocessing_context": "fork",
-        }
-        yield from DataLoader(segments, **options)
 
     def _put(self, drawn: Drawn) -> None:
         """Keep a segment in the place of the oldest one."""

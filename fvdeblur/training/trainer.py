@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,8 +19,8 @@ from fvdeblur.errors import UsageError
 from fvdeblur.networks import WindowShape, central_frame, window_indices, window_table
 from fvdeblur.training import checkpoints, losses
 from fvdeblur.training.config import TrainConfig
-from fvdeblur.training.loop import Figures, Loop, Measure
-from fvdeblur.training.parallel import Processes, join
+from fvdeblur.training.loop import Figures, Measure, conduct
+from fvdeblur.training.parallel import Processes
 from fvdeblur.training.pool import Batch, Pool, Segments, windows_flow
 from fvdeblur.training.validation import Validation, decibels
 
@@ -78,26 +77,20 @@ def train(
     A step whose loss or gradient is not finite changes nothing but the step number; the log counts these steps, and
     its means leave them out (null where no step of the interval is left).
     """
-    began = time.monotonic()
-    cv2.setNumThreads(1)  # OpenCV's own threads do not survive the forking of worker processes
-    processes = join(device)
-    try:
-        report = report if processes.leads else _silent
-        torch.manual_seed(config.seed)
+
+    def make_network() -> nn.Module:
         network = networks.create(config.network, **config.network_options)
         multiple = WindowShape.of(network).multiple
         if config.patch % multiple:
             raise UsageError(f"patch ({config.patch}) must be a multiple of {multiple} for this network")
-        network = network.to(device=processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        loop = Loop(config, Path(output), processes, network, initial, report)
-        task = _Deblurring(config, network, loop.step, processes, report)
-        return loop.go(task, None if max_minutes is None else began + 60 * max_minutes)
-    finally:
-        processes.leave()
+        return network
 
+    def make_task(
+        network: nn.Module, step: int, processes: Processes, tell: Callable[[str], None]
+    ) -> _Deblurring:
+        return _Deblurring(config, network, step, processes, tell)
 
-def _silent(_: str) -> None:
-    pass
+    return conduct(config, output, device, initial, max_minutes, report, make_network, make_task)
 
 
 class _Deblurring:

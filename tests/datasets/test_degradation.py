@@ -11,15 +11,7 @@ from face_material import photograph
 
 from fvdeblur.datasets import degradation
 from fvdeblur.datasets.codec import draw_encoding, encode_decode
-from fvdeblur.datasets.degradation import compress, degrade
-
-OFF: dict[str, Any] = {
-    "noise": 0.0,
-    "compression_share": 0.0,
-    "compression": (1.0, 8.0),
-    "codec_share": 0.0,
-    "codec_quality": (15.0, 31.0),
-}
+from fvdeblur.datasets.degradation import Degradation, compress, degrade
 
 
 class Loudest(np.random.Generator):
@@ -97,7 +89,7 @@ def test_a_flat_picture_keeps_its_colour() -> None:
 def test_noise_has_the_level_that_was_asked_for() -> None:
     for value, factor in ((0.25, 1.0), (0.09, 0.8), (0.5625, 1.25)):
         flat = torch.full((4, 3, 64, 64), value)
-        noise = (degrade(flat, Loudest(0.5), **OFF | {"noise": 3.0}) - flat) * 255
+        noise = (degrade(flat, Loudest(0.5), Degradation(noise=3.0)) - flat) * 255
         assert noise.std() == pytest.approx(3.0 * factor, rel=0.04)
         assert abs(noise.mean()) < 0.1
         # most of it is common to the three colours: 0.64 of the variance
@@ -107,9 +99,9 @@ def test_noise_has_the_level_that_was_asked_for() -> None:
 
 
 def test_shares_of_none_and_all(face: torch.Tensor) -> None:
-    assert torch.equal(degrade(face, np.random.default_rng(0), **OFF), face)
-    assert torch.equal(degrade(face, Loudest(0.9), **OFF | {"noise": 9.0}), face)
-    compressed = degrade(face, Loudest(0.9), **OFF | {"compression_share": 1.0})
+    assert torch.equal(degrade(face, np.random.default_rng(0), Degradation()), face)
+    assert torch.equal(degrade(face, Loudest(0.9), Degradation(noise=9.0)), face)
+    compressed = degrade(face, Loudest(0.9), Degradation(compression_share=1.0))
     assert 1 < error(compressed, face) < 8
     assert compressed.min() >= 0
     assert compressed.max() <= 1
@@ -117,7 +109,7 @@ def test_shares_of_none_and_all(face: torch.Tensor) -> None:
 
 def test_all_segments_are_encoded(face: torch.Tensor) -> None:
     """Without noise they are what the encoder that was drawn makes of them."""
-    encoded = degrade(face, Loudest(0.5), **OFF | {"codec_share": 1.0})
+    encoded = degrade(face, Loudest(0.5), Degradation(codec_share=1.0))
     steered = Loudest(0.5)
     steered.integers(2**62)
     given = (face * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
@@ -138,7 +130,7 @@ def test_a_segment_is_encoded_or_compressed_or_neither(
     done = []
     monkeypatch.setattr(degradation, "encode_decode", lambda frames, _: (done.append("encoded"), frames)[1])
     monkeypatch.setattr(degradation, "compress", lambda frames, *_: (done.append("compressed"), frames)[1])
-    result = degrade(face, Loudest(chance), **OFF | {"codec_share": 0.3, "compression_share": 0.2})
+    result = degrade(face, Loudest(chance), Degradation(codec_share=0.3, compression_share=0.2))
     assert done == [expected] * bool(expected)
     assert (result - face).abs().max() <= 0.5 / 255 + 1e-6
 
@@ -154,7 +146,7 @@ def test_the_shares_are_kept(face: torch.Tensor, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(degradation, "compress", lambda frames, *_: count("compressed", frames))
     rng = np.random.default_rng(0)
     for _ in range(400):
-        degrade(face[:1, :, :8, :8], rng, **OFF | {"codec_share": 0.3, "compression_share": 0.2})
+        degrade(face[:1, :, :8, :8], rng, Degradation(codec_share=0.3, compression_share=0.2))
     assert done["encoded"] / 400 == pytest.approx(0.3, abs=0.06)
     assert done["compressed"] / 400 == pytest.approx(0.2, abs=0.06)
 
@@ -162,7 +154,7 @@ def test_the_shares_are_kept(face: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 def test_noise_comes_before_the_encoder(face: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     given = []
     monkeypatch.setattr(degradation, "encode_decode", lambda frames, _: (given.append(frames), frames)[1])
-    degrade(face, Loudest(0.5), **OFF | {"codec_share": 1.0, "noise": 8.0})
+    degrade(face, Loudest(0.5), Degradation(codec_share=1.0, noise=8.0))
     assert given[0].dtype == np.uint8
     assert given[0].shape == (2, 90, 74, 3)
     sharp = (face * 255).permute(0, 2, 3, 1).numpy()
@@ -171,6 +163,8 @@ def test_noise_comes_before_the_encoder(face: torch.Tensor, monkeypatch: pytest.
 
 def test_one_seed_gives_one_result(face: torch.Tensor) -> None:
     shares = {"noise": 4.0, "compression_share": 0.5, "codec_share": 0.5}
-    first, again, other = (degrade(face, np.random.default_rng(seed), **OFF | shares) for seed in (1, 1, 2))
+    first, again, other = (
+        degrade(face, np.random.default_rng(seed), Degradation(**shares)) for seed in (1, 1, 2)
+    )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)

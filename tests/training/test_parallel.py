@@ -110,6 +110,6 @@ def test_what_processes_cannot_share_is_named(
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="'cuda:0' is one device, but 2 processes"):
         train(config, tmp_path, device="cuda:0", report=print)
-    monkeypatch.setattr("fvdeblur.training.trainer.join", lambda _: Processes(0, 3, "cpu"))
+    monkeypatch.setattr("fvdeblur.training.loop.join", lambda _: Processes(0, 3, "cpu"))
     with pytest.raises(UsageError, match=r"batch \(2\) must be a multiple of the 3 processes"):
         train(config, tmp_path, report=print)

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from fvdeblur.datasets import BlurSettings, synthesise
-from fvdeblur.datasets.degradation import degrade
+from fvdeblur.datasets.degradation import Degradation, degrade
 from fvdeblur.datasets.protocols.convolutions import Gaussian, MotionKernel
 from fvdeblur.datasets.protocols.kernels import convolve
 from fvdeblur.morphable import Coefficients
+from fvdeblur.training.production import produce
 from fvdeblur.training.regression.config import RegressionConfig
 from fvdeblur.training.regression.labels import CONTEXT, SIDE, LabelledClip
 
@@ -91,6 +90,7 @@ class FaceMaker(Dataset[Face]):
         self._config, self._clips, self._first_blurred = config, clips, first_blurred
         frames = np.sqrt([len(clip.frames) for clip in clips])
         self._weights = frames / frames.sum()
+        self._degradation = Degradation(config.noise, config.compression_share, config.compression)
         self._motion = MotionKernel(supports=config.kernel_supports)
         self._defocus = Gaussian(
             supports=config.kernel_supports, deviations=(0.5, config.kernel_supports[1] / 6)
@@ -123,22 +123,9 @@ class FaceMaker(Dataset[Face]):
         if blur and rng.random() < config.kernel_share:
             protocol = self._defocus if rng.random() < GAUSSIAN_SHARE else self._motion
             picture = convolve(picture**2.2, [protocol.kernel(rng)[0]]).clamp(0, 1) ** (1 / 2.2)
-        picture = degrade(
-            picture,
-            rng,
-            noise=config.noise,
-            compression_share=config.compression_share,
-            compression=config.compression,
-            codec_share=0.0,
-            codec_quality=(0.0, 0.0),
-        )
+        picture = degrade(picture, rng, self._degradation)
         blurred = (picture[0] * 255).round().to(torch.uint8)
         return Face(blurred, sharp, labelled.coefficients[number], labelled.points[number])
-
-
-def _start_worker(_: int) -> None:
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
 
 
 class FacePool:
@@ -157,31 +144,21 @@ class FacePool:
     """
 
     def __init__(
-        self, config: RegressionConfig, clips: list[LabelledClip], size: int, first_step: int
+        self,
+        config: RegressionConfig,
+        clips: list[LabelledClip],
+        size: int,
+        first_step: int,
     ) -> None:
         self._config, self._size = config, size
         maker = FaceMaker(config, clips, self._made_before(config.sharp_steps))
         begin = self._made_before(first_step) - config.pool
         self._made = begin
-        self._source = self._produce(maker, range(begin, 2**62))
+        self._source = produce(maker, range(begin, 2**62), config.workers, ahead=16)
         self._held: dict[int, Face] = {}
 
     def _made_before(self, step: int) -> int:
         return self._config.pool + step * self._config.batch // self._config.uses
-
-    def _produce(self, maker: FaceMaker, numbers: range) -> Iterator[Face]:
-        if self._config.workers == 0:
-            for number in numbers:
-                yield maker[number]
-        options: dict[str, Any] = {
-            "batch_size": None,
-            "sampler": numbers,
-            "num_workers": self._config.workers,
-            "prefetch_factor": 16,
-            "worker_init_fn": _start_worker,
-            "multiprocessing_context": "fork",
-        }
-        yield from DataLoader(maker, **options)
 
     def batch(self, step: int) -> Faces:
         """The crops of this step (steps must follow each other)."""

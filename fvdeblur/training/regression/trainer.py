@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,8 +15,8 @@ from fvdeblur.errors import UsageError
 from fvdeblur.morphable import Coefficients, MorphableModel, load_default, render
 from fvdeblur.morphable.regressor import Regressor, create_regressor
 from fvdeblur.training import checkpoints
-from fvdeblur.training.loop import Figures, Loop, Measure
-from fvdeblur.training.parallel import join
+from fvdeblur.training.loop import Figures, Measure, conduct
+from fvdeblur.training.parallel import Processes
 from fvdeblur.training.regression import losses
 from fvdeblur.training.regression.config import RegressionConfig
 from fvdeblur.training.regression.labels import LabelledClip, label_clips
@@ -72,20 +71,18 @@ def train_regressor(
     OutputError
         The output folder cannot be made.
     """
-    began = time.monotonic()
-    cv2.setNumThreads(1)  # OpenCV's own threads do not survive the forking of worker processes
-    processes = join(device)
-    try:
+
+    def make_task(
+        network: Regressor, step: int, processes: Processes, tell: Callable[[str], None]
+    ) -> _Regression:
         if processes.world > 1:
             raise UsageError("a regressor is trained by one process; start the command without torchrun")
-        torch.manual_seed(config.seed)
-        network = create_regressor(config.network, **config.network_options)
-        network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        loop = Loop(config, Path(output), processes, network, initial, report)
-        task = _Regression(config, network, loop.step, device, report)
-        return loop.go(task, None if max_minutes is None else began + 60 * max_minutes)
-    finally:
-        processes.leave()
+        return _Regression(config, network, step, device, tell)
+
+    def make_network() -> Regressor:
+        return create_regressor(config.network, **config.network_options)
+
+    return conduct(config, output, device, initial, max_minutes, report, make_network, make_task)
 
 
 class _Regression:
