@@ -7,7 +7,7 @@ from fvdeblur.lazy import lazy_exports
 if TYPE_CHECKING:
     from fvdeblur.datasets.blur import BlurSettings, Segment, synthesise
     from fvdeblur.datasets.clip_reader import ClipReader
-    from fvdeblur.datasets.clips import Clip, load_clips, load_stills
+    from fvdeblur.datasets.clips import Clip, load_clips, load_pictures, load_stills
     from fvdeblur.datasets.index import ClipRecord, is_validation, read_index
 
 _HOMES = {
@@ -18,6 +18,7 @@ _HOMES = {
     "Segment": "blur",
     "is_validation": "index",
     "load_clips": "clips",
+    "load_pictures": "clips",
     "load_stills": "clips",
     "read_index": "index",
     "synthesise": "blur",
@@ -31,6 +32,7 @@ __all__ = [
     "Segment",
     "is_validation",
     "load_clips",
+    "load_pictures",
     "load_stills",
     "read_index",
     "synthesise",

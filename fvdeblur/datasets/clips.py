@@ -26,6 +26,8 @@ from fvdeblur.datasets.tables import CLIPS_TABLE, PORTRAITS_TABLE, frame_rate, r
 from fvdeblur.errors import FvdeblurError, InputError, UsageError
 from fvdeblur.flow import dis_flow
 
+PHOTOGRAPHS = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
+
 
 @dataclass
 class Clip:
@@ -171,6 +173,24 @@ def load_stills(root: str | Path, split: str = "train") -> list[Clip]:
         Clip(row["file"], row["file"], read_still(root / PORTRAITS_FOLDER / row["file"]), 0.0)
         for row in _of_split(rows, split, lambda row: is_validation(row["file"]))
     ]
+
+
+def load_pictures(folder: str | Path, split: str = "train") -> list[Clip]:
+    """All pictures of a folder as clips of one frame, each of a person of its own; split by file name.
+
+    Raises
+    ------
+    UsageError
+        The folder holds no picture, or the split is unknown.
+    InputError
+        A picture cannot be read.
+    """
+    folder = Path(folder)
+    files = sorted(path for path in folder.glob("*") if path.suffix.lower() in PHOTOGRAPHS)
+    if not files:
+        raise UsageError(f"{folder}: holds no pictures")
+    chosen = _of_split(files, split, lambda path: is_validation(path.name))
+    return [Clip(path.name, path.name, read_still(path), 0.0) for path in chosen]
 
 
 def read_still(path: Path) -> NDArray[np.uint8]:

@@ -186,8 +186,9 @@ def _check(path: Path, values: dict[str, Any], defaults: Any, prefix: str = "") 
             raise UsageError(f"{path}: unknown key {prefix + key!r}; known are: {', '.join(sorted(known))}")
         default = getattr(defaults, key)
         if isinstance(default, tuple):
-            fits = isinstance(value, list | tuple) and all(_alike(item, default[0]) for item in value)
-            kind = f"a list of {type(default[0]).__name__}"
+            sample = default[0] if default else ""  # what may be empty is a list of names
+            fits = isinstance(value, list | tuple) and all(_alike(item, sample) for item in value)
+            kind = f"a list of {type(sample).__name__}"
         else:
             fits, kind = _alike(value, default), type(default).__name__
         if not fits:

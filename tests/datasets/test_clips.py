@@ -3,11 +3,12 @@
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from face_material import moving_frames, panned_clip, photograph, write_material
 
-from fvdeblur.datasets import Clip, clips, is_validation, load_clips, load_stills
+from fvdeblur.datasets import Clip, clips, is_validation, load_clips, load_pictures, load_stills
 from fvdeblur.errors import InputError, UsageError
 
 
@@ -68,6 +69,23 @@ def test_stills_are_clips_of_one_frame(shared_material: Path) -> None:
     assert all(still.is_still and len(still.frames) == 1 and still.fps == 0 for still in stills)
     assert stills[0].frames.shape == (1, 196, 196, 3)
     assert np.array_equal(stills[0].frames[0], photograph()[20:216, 130:326])
+
+
+def test_pictures_of_a_folder_are_people_of_their_own(tmp_path: Path) -> None:
+    for number in range(40):
+        cv2.imwrite(str(tmp_path / f"{number:02}.png"), photograph()[number : number + 40, :40, ::-1])
+    (tmp_path / "notes.txt").write_text("no picture")
+    pictures = load_pictures(tmp_path, "all")
+    assert [picture.identity for picture in pictures] == [f"{number:02}.png" for number in range(40)]
+    assert np.array_equal(pictures[5].frames[0], photograph()[5:45, :40])
+    assert all(picture.is_still for picture in pictures)
+    parts = [load_pictures(tmp_path, split) for split in ("train", "validation")]
+    assert sorted(picture.name for part in parts for picture in part) == [p.name for p in pictures]
+    assert parts[1]
+    assert all(is_validation(picture.name) for picture in parts[1])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="empty: holds no pictures"):
+        load_pictures(tmp_path / "empty")
 
 
 def test_a_missing_index_is_named(tmp_path: Path) -> None:

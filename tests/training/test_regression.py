@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from fvdeblur.cli.train_regressor import train_regressor as command
 from fvdeblur.datasets import Clip
 from fvdeblur.errors import InputError, UsageError
-from fvdeblur.morphable import Coefficients, MorphableModel, project, render
+from fvdeblur.morphable import Coefficients, MorphableModel, load_default, project, render
+from fvdeblur.morphable.mirror import find_mirror
 from fvdeblur.training.config import read_recipe
 from fvdeblur.training.regression import RegressionConfig, losses, train_regressor
 from fvdeblur.training.regression import trainer as trainer_module
@@ -160,6 +161,40 @@ def test_crops_keep_coefficients_points_and_pictures_together(
     assert (rendered.rgb - faces.sharp).abs()[inside].mean() < 0.06
     turned = found._replace(pose=found.pose * torch.tensor([1, 1, -1, 1, 1, 1.0]))
     assert (losses.place(model, turned, labelled[0].vertices) - faces.points).norm(dim=2).mean() > 0.03
+
+
+def test_mirrored_crops_keep_coefficients_points_and_pictures_together(config: RegressionConfig) -> None:
+    model = load_default()
+    mirror = find_mirror(model)
+    assert mirror is not None
+    truth = coefficients(1, seed=5)
+    vertices = torch.cat([torch.arange(SHEET), model.landmarks["5"][:2]])
+    picture = render(model, truth, SIDE)
+    frames = (picture.rgb + 0.4 * (1 - picture.mask)).mul(255).round().to(torch.uint8)
+    clip = Clip("face.png", "person", frames.permute(0, 2, 3, 1).numpy(), 0.0)
+    labelled = LabelledClip(
+        clip, np.array([0]), truth.vector(), losses.place(model, truth, vertices), vertices
+    )
+    recipe = dataclasses.replace(
+        config,
+        noise=0.0,
+        compression_share=0.0,
+        sharp_steps=9,
+        photometric_size=96,
+        photometric_batch=6,
+        roll=0,
+    )
+    kept = FacePool(dataclasses.replace(recipe, mirror_share=0.0), [labelled], 96, 0, mirror).batch(0)
+    faces = FacePool(dataclasses.replace(recipe, mirror_share=1.0), [labelled], 96, 0, mirror).batch(0)
+    assert (kept.sharp - faces.sharp).abs().mean() > 0.02
+    found = Coefficients.split(faces.coefficients)
+    assert (losses.place(model, found, vertices) - faces.points).norm(dim=2).max() < 0.01
+    rendered = render(model, found, 96)
+    inside = (rendered.mask > 0.99).expand_as(faces.sharp)
+    assert (rendered.rgb - faces.sharp).abs()[inside].mean() < 0.02
+    half = FacePool(dataclasses.replace(recipe, batch=40), [labelled], 96, 0, mirror).batch(0)
+    turned = Coefficients.split(half.coefficients).pose[:, 1] * truth.pose[0, 1] < 0
+    assert 8 < int(turned.sum()) < 32
 
 
 def test_blur_begins_after_the_sharp_steps(labelled: list[LabelledClip], config: RegressionConfig) -> None:

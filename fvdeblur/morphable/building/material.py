@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fvdeblur.datasets.clips import PHOTOGRAPHS
 from fvdeblur.errors import InputError, UsageError
 from fvdeblur.morphable.building.tessellation import POINTS
 
-PHOTOGRAPHS = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 CLIPS = {".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v"}
 ENDING = ".mesh.npz"
 

@@ -16,6 +16,11 @@ class RegressionConfig(LoopConfig):
     ----------
     meshes
         Folder with ``clips/`` and ``portraits/``, which hold the labels ``<stem>.mesh.npz``.
+    pictures
+        Folders of the material with further pictures, each of a person of its own; their labels lie in folders of
+        the same names in ``meshes``.
+    mirror_share
+        Share of crops that are mirrored left to right (none where the model is not symmetric).
     mesh_every
         Take every n-th labelled frame of a clip.
     sharp_steps
@@ -51,6 +56,8 @@ class RegressionConfig(LoopConfig):
     learning_rate: float = 2e-3
     gradient_clip: float = 1.0
     pool: int = 1500
+    pictures: tuple[str, ...] = ()
+    mirror_share: float = 0.5
     mesh_every: int = 1
     sharp_steps: int = 2000
     exposure: tuple[float, float] = (0.0, 4.4)
@@ -80,7 +87,7 @@ class RegressionConfig(LoopConfig):
             yield getattr(self, name) >= 0, f"{name} must not be negative"
         for name in ("landmark_weight", "coefficient_weight", "photometric_weight"):
             yield getattr(self, name) >= 0, f"{name} must not be negative"
-        for name in ("kernel_share", "compression_share"):
+        for name in ("kernel_share", "compression_share", "mirror_share"):
             yield 0 <= getattr(self, name) <= 1, f"{name} must lie in 0..1"
         for name in ("exposure", "kernel_supports", "compression"):
             pair = getattr(self, name)

@@ -17,6 +17,7 @@ from fvdeblur.datasets.degradation import Degradation, degrade
 from fvdeblur.datasets.protocols.convolutions import Gaussian, MotionKernel
 from fvdeblur.datasets.protocols.kernels import convolve
 from fvdeblur.morphable import Coefficients
+from fvdeblur.morphable.mirror import Mirror
 from fvdeblur.training.production import produce
 from fvdeblur.training.regression.config import RegressionConfig
 from fvdeblur.training.regression.labels import CONTEXT, SIDE, LabelledClip
@@ -141,6 +142,8 @@ class FacePool:
         Side of the crops in pixels.
     first_step
         Step that drawing begins with; the pool is filled as it was at that step.
+    mirror
+        What mirroring does to the model's faces; None where it cannot be mirrored.
     """
 
     def __init__(
@@ -149,8 +152,10 @@ class FacePool:
         clips: list[LabelledClip],
         size: int,
         first_step: int,
+        mirror: Mirror | None = None,
     ) -> None:
-        self._config, self._size = config, size
+        self._config, self._size, self._mirror = config, size, mirror
+        self._partners = None if mirror is None else _partners(clips[0].vertices, mirror)
         maker = FaceMaker(config, clips, self._made_before(config.sharp_steps))
         begin = self._made_before(first_step) - config.pool
         self._made = begin
@@ -168,6 +173,9 @@ class FacePool:
         rng = np.random.default_rng((self._config.seed, 1, step))
         chosen = [self._held[int(i)] for i in rng.integers(self._config.pool, size=self._config.batch)]
         faces = Face(*(torch.stack(values) for values in zip(*chosen, strict=True)))
+        if self._mirror is not None and self._partners is not None:
+            turned = torch.from_numpy(rng.random(len(chosen)) < self._config.mirror_share)
+            faces = _mirrored(faces, turned, self._mirror.signs, self._partners)
         regions = self._regions(faces.points.numpy(), rng)
         return crop(faces, regions, self._size, self._config.photometric_size, self._config.photometric_batch)
 
@@ -178,6 +186,25 @@ class FacePool:
         centre = centre + rng.uniform(-config.shift, config.shift, (count, 2)) * half[:, None]
         roll = np.radians(rng.uniform(-config.roll, config.roll, count))
         return Regions(*(torch.from_numpy(value.astype(np.float32)) for value in (centre, half, roll)))
+
+
+def _partners(vertices: Tensor, mirror: Mirror) -> Tensor:
+    """Which of the labelled points [P] is each one's partner on the other side."""
+    place = {int(vertex): number for number, vertex in enumerate(vertices)}
+    return torch.tensor([place[int(partner)] for partner in mirror.vertices[vertices]])
+
+
+def _mirrored(faces: Face, chosen: Tensor, signs: Tensor, partners: Tensor) -> Face:
+    """A batch of faces with the chosen ones (bool [B]) mirrored left to right."""
+    flip = torch.tensor([-1.0, 1.0])
+    mirrored = Face(
+        faces.blurred.flip(3),
+        faces.sharp.flip(3),
+        faces.coefficients * signs,
+        (faces.points * flip)[:, partners],
+    )
+    both = zip(faces, mirrored, strict=True)
+    return Face(*(torch.where(chosen.view(-1, *[1] * (a.ndim - 1)), b, a) for a, b in both))
 
 
 def usual_region(points: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -208,12 +235,14 @@ def crop(faces: Face, regions: Regions, size: int, sharp_size: int, sharp_count:
     theta = torch.cat([turn * half[:, None, None], centre[:, :, None]], dim=2)
 
     def cut(pictures: Tensor, side: int) -> Tensor:
-        """Two samples a pixel in each direction, and their mean."""
-        grid = functional.affine_grid(theta[: len(pictures)], [len(pictures), 3, 2 * side, 2 * side], False)
+        """The mean of as many samples a pixel as the picture has itself there, in each direction."""
+        samples = max(1, round(float(half.mean()) * SIDE / side))
+        shape = [len(pictures), 3, samples * side, samples * side]
+        grid = functional.affine_grid(theta[: len(pictures)], shape, False)
         seen = functional.grid_sample(
             pictures.float() / 255, grid, padding_mode="border", align_corners=False
         )
-        return functional.avg_pool2d(seen, 2)
+        return functional.avg_pool2d(seen, samples)
 
     parts = Coefficients.split(faces.coefficients)
     pose = parts.pose.clone()

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fvdeblur.datasets import load_clips, load_stills
+from fvdeblur.datasets import load_clips, load_pictures, load_stills
 from fvdeblur.errors import UsageError
 from fvdeblur.morphable import Coefficients, MorphableModel, load_default, render
+from fvdeblur.morphable.mirror import find_mirror
 from fvdeblur.morphable.regressor import Regressor, create_regressor
 from fvdeblur.training import checkpoints
 from fvdeblur.training.loop import Figures, Measure, conduct
@@ -107,7 +108,7 @@ class _Regression:
         faces = sum(len(clip.frames) for clip in training)
         report(f"{len(training)} clips and stills, {faces} faces, from step {first_step} to {config.steps}")
         self._vertices = training[0].vertices.to(device)
-        self._pool = FacePool(config, training, network.size, first_step)
+        self._pool = FacePool(config, training, network.size, first_step, find_mirror(plain))
         self._validation: dict[str, Faces] = {}
         if config.validate_every:
             held_out = _material(plain, config, "validation")
@@ -182,7 +183,10 @@ class _Regression:
 def _material(model: MorphableModel, config: RegressionConfig, split: str) -> list[LabelledClip]:
     meshes = Path(config.meshes)
     clips = label_clips(model, load_clips(config.data, split), meshes / "clips", config.mesh_every)
-    return clips + label_clips(model, load_stills(config.data, split), meshes / "portraits")
+    material = clips + label_clips(model, load_stills(config.data, split), meshes / "portraits")
+    for folder in config.pictures:
+        material += label_clips(model, load_pictures(Path(config.data) / folder, split), meshes / folder)
+    return material
 
 
 def _validation(config: RegressionConfig, clips: list[LabelledClip], size: int) -> dict[str, Faces]:
