@@ -62,7 +62,7 @@ def small_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def small_model(small_models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Release the small model instead of the real one."""
-    monkeypatch.setattr("fvdeblur.restoration.weights.models_folder", lambda: small_models)
+    monkeypatch.setattr("fvdeblur.released.models_folder", lambda: small_models)
     return small_models
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-import fvdeblur
 from fvdeblur.morphable.coefficients import EXPRESSION, IDENTITY, TEXTURE
 from fvdeblur.morphable.mesh import edge_numbers
+from fvdeblur.released import models_folder
 
 CAMERAS = ("weak-perspective", "perspective")
 
@@ -211,7 +211,4 @@ def load_default() -> MorphableModel:
     InputError
         It is missing or damaged.
     """
-    package = Path(fvdeblur.__file__).parent
-    installed = package / "models"
-    folder = installed if installed.is_dir() else package.parent / "models"
-    return MorphableModel.load(folder / "face3d" / "model.safetensors")
+    return MorphableModel.load(models_folder() / "face3d" / "model.safetensors")

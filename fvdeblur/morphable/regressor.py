@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +59,11 @@ class _Norm(nn.BatchNorm2d):
     def __init__(self, channels: int) -> None:
         super().__init__(channels)
         self.num_batches_tracked = None
+
+    def _load_from_state_dict(self, *given: Any) -> None:
+        nn.Module._load_from_state_dict(
+            self, *given
+        )  # without the counter that torch would add to older files
 
 
 class _Block(nn.Module):

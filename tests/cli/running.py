@@ -7,8 +7,8 @@ START = """
 import sys
 from pathlib import Path
 import fvdeblur.cli.progress as progress
-import fvdeblur.restoration.weights as weights
-weights.models_folder = lambda: Path({models!r})
+import fvdeblur.released as released
+released.models_folder = lambda: Path({models!r})
 progress.PLAIN_INTERVAL = float("inf")  # no line now and then, however slow the machine
 {more}
 from fvdeblur.cli import main

@@ -294,8 +294,8 @@ def test_few_frames_are_in_memory_at_once(tmp_path: Path, monkeypatch: pytest.Mo
 MEMORY = """
 import resource, sys
 from pathlib import Path
-import fvdeblur.restoration.weights as weights
-weights.models_folder = lambda: Path(sys.argv[1])
+import fvdeblur.released as released
+released.models_folder = lambda: Path(sys.argv[1])
 from fvdeblur import Deblurrer
 summary = Deblurrer(preset="ultrafast").run(sys.argv[2], sys.argv[3])
 print(summary.frames, summary.restored, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load, save
 
 from fvdeblur.errors import InputError, UsageError
+from fvdeblur.released import models_folder
 from fvdeblur.restoration import Deblurrer, load_model, model_names
-from fvdeblur.restoration.weights import models_folder, read_card
+from fvdeblur.restoration.weights import read_card
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = sorted(path.parent.name for path in (ROOT / "models").glob("*/__init__.py"))
@@ -31,7 +32,7 @@ def home(small_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     copied.mkdir(parents=True)
     for path in (small_models / "fvd").iterdir():
         (copied / path.name).write_bytes(path.read_bytes())
-    monkeypatch.setattr("fvdeblur.restoration.weights.models_folder", lambda: tmp_path / "models")
+    monkeypatch.setattr("fvdeblur.released.models_folder", lambda: tmp_path / "models")
     return copied
 
 

@@ -25,9 +25,6 @@ from fvdeblur.morphable.fitting import fit_colours, fit_shape
 SIDE = 192
 """Faces are kept in pictures of this many pixels."""
 
-CONTEXT = 1.8
-"""Side of a crop in units of the labelled face's longer side, as in restoration."""
-
 SHEET = 468
 """Labelled points that are vertices of the model, in its order; the iris centres follow the sheet in the labels."""
 

@@ -7,9 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 from torch.utils.data import Dataset
 
 from fvdeblur.datasets import BlurSettings, synthesise
@@ -18,9 +16,10 @@ from fvdeblur.datasets.protocols.convolutions import Gaussian, MotionKernel
 from fvdeblur.datasets.protocols.kernels import convolve
 from fvdeblur.morphable import Coefficients
 from fvdeblur.morphable.mirror import Mirror
+from fvdeblur.morphable.squares import Squares
 from fvdeblur.training.production import produce
 from fvdeblur.training.regression.config import RegressionConfig
-from fvdeblur.training.regression.labels import CONTEXT, SIDE, LabelledClip
+from fvdeblur.training.regression.labels import SIDE, LabelledClip
 
 GAUSSIAN_SHARE = 0.3
 """Of the kernels."""
@@ -45,22 +44,6 @@ class Face(NamedTuple):
     sharp: Tensor
     coefficients: Tensor
     points: Tensor
-
-
-class Regions(NamedTuple):
-    """Where crops lie in pictures.
-
-    Attributes
-    ----------
-    centre, half
-        [B, 2] and [B], in units of half the picture's side.
-    roll
-        [B] in radians: how far the face is turned counter-clockwise in the crop.
-    """
-
-    centre: Tensor
-    half: Tensor
-    roll: Tensor
 
 
 class Faces(NamedTuple):
@@ -176,16 +159,17 @@ class FacePool:
         if self._mirror is not None and self._partners is not None:
             turned = torch.from_numpy(rng.random(len(chosen)) < self._config.mirror_share)
             faces = _mirrored(faces, turned, self._mirror.signs, self._partners)
-        regions = self._regions(faces.points.numpy(), rng)
-        return crop(faces, regions, self._size, self._config.photometric_size, self._config.photometric_batch)
+        squares = self._squares(faces.points, rng)
+        return crop(faces, squares, self._size, self._config.photometric_size, self._config.photometric_batch)
 
-    def _regions(self, points: NDArray[np.float32], rng: np.random.Generator) -> Regions:
+    def _squares(self, points: Tensor, rng: np.random.Generator) -> Squares:
         config, count = self._config, len(points)
-        centre, half = usual_region(points)
-        half = half * np.exp(rng.uniform(-1, 1, count) * math.log(config.zoom))
-        centre = centre + rng.uniform(-config.shift, config.shift, (count, 2)) * half[:, None]
-        roll = np.radians(rng.uniform(-config.roll, config.roll, count))
-        return Regions(*(torch.from_numpy(value.astype(np.float32)) for value in (centre, half, roll)))
+        centre, half, _ = Squares.around(points)
+        factor = np.exp(rng.uniform(-1, 1, count) * math.log(config.zoom))
+        half = half * torch.from_numpy(factor.astype(np.float32))
+        shift = rng.uniform(-config.shift, config.shift, (count, 2)).astype(np.float32)
+        roll = np.radians(rng.uniform(-config.roll, config.roll, count)).astype(np.float32)
+        return Squares(centre + torch.from_numpy(shift) * half[:, None], half, torch.from_numpy(roll))
 
 
 def _partners(vertices: Tensor, mirror: Mirror) -> Tensor:
@@ -207,48 +191,25 @@ def _mirrored(faces: Face, chosen: Tensor, signs: Tensor, partners: Tensor) -> F
     return Face(*(torch.where(chosen.view(-1, *[1] * (a.ndim - 1)), b, a) for a, b in both))
 
 
-def usual_region(points: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Centre [B, 2] and half-side [B] of the crops that a detector's box of these faces would give."""
-    low, high = points.min(axis=1).astype(float), points.max(axis=1).astype(float)
-    return (low + high) / 2, CONTEXT * (high - low).max(axis=1) / 2
-
-
-def crop(faces: Face, regions: Regions, size: int, sharp_size: int, sharp_count: int) -> Faces:
+def crop(faces: Face, squares: Squares, size: int, sharp_size: int, sharp_count: int) -> Faces:
     """Cut square crops out of a batch of pictures, and express coefficients and points in them.
 
     Parameters
     ----------
     faces
         Stacked: pictures uint8 [B, 3, SIDE, SIDE], coefficients [B, 239], points [B, P, 2].
-    regions
+    squares
         Where the crops lie.
     size
         Side of the crops in pixels.
     sharp_size, sharp_count
         Side in pixels and number of the sharp crops.
     """
-    centre, half, roll = regions
-    cosine, sine = roll.cos(), roll.sin()
-    turn = torch.stack(
-        [torch.stack([cosine, -sine], 1), torch.stack([sine, cosine], 1)], 1
-    )  # crop to picture
-    theta = torch.cat([turn * half[:, None, None], centre[:, :, None]], dim=2)
-
-    def cut(pictures: Tensor, side: int) -> Tensor:
-        """The mean of as many samples a pixel as the picture has itself there, in each direction."""
-        samples = max(1, round(float(half.mean()) * SIDE / side))
-        shape = [len(pictures), 3, samples * side, samples * side]
-        grid = functional.affine_grid(theta[: len(pictures)], shape, False)
-        seen = functional.grid_sample(
-            pictures.float() / 255, grid, padding_mode="border", align_corners=False
-        )
-        return functional.avg_pool2d(seen, samples)
-
     parts = Coefficients.split(faces.coefficients)
-    pose = parts.pose.clone()
-    pose[:, 2] += roll
-    pose[:, 3:5] = ((pose[:, None, 3:5] - centre[:, None]) @ turn / half[:, None, None])[:, 0]
-    pose[:, 5] -= half.log()
-    points = (faces.points - centre[:, None]) @ turn / half[:, None, None]
-    blurred, sharp = cut(faces.blurred, size), cut(faces.sharp[:sharp_count], sharp_size)
-    return Faces(blurred, sharp, parts._replace(pose=pose).vector(), points)
+    first = Squares(*(value[:sharp_count] for value in squares))
+    return Faces(
+        squares.cut(faces.blurred.float() / 255, size),
+        first.cut(faces.sharp[:sharp_count].float() / 255, sharp_size),
+        parts._replace(pose=squares.pose(parts.pose)).vector(),
+        squares.points(faces.points),
+    )

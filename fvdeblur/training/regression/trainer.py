@@ -15,13 +15,14 @@ from fvdeblur.errors import UsageError
 from fvdeblur.morphable import Coefficients, MorphableModel, load_default, render
 from fvdeblur.morphable.mirror import find_mirror
 from fvdeblur.morphable.regressor import Regressor, create_regressor
+from fvdeblur.morphable.squares import Squares
 from fvdeblur.training import checkpoints
 from fvdeblur.training.loop import Figures, Measure, conduct
 from fvdeblur.training.parallel import Processes
 from fvdeblur.training.regression import losses
 from fvdeblur.training.regression.config import RegressionConfig
 from fvdeblur.training.regression.labels import LabelledClip, label_clips
-from fvdeblur.training.regression.samples import Face, FaceMaker, FacePool, Faces, Regions, crop, usual_region
+from fvdeblur.training.regression.samples import Face, FaceMaker, FacePool, Faces, crop
 
 SHOWN = 6
 """Faces of the sample picture."""
@@ -201,9 +202,5 @@ def _validation(config: RegressionConfig, clips: list[LabelledClip], size: int) 
             chosen = np.linspace(0, len(clip.frames) - 1, count).astype(int)
             made += [maker.make(clip, int(frame), rng, blur) for frame in chosen]
         faces = Face(*(torch.stack(values) for values in zip(*made, strict=True)))
-        centre, half = usual_region(faces.points.numpy())
-        regions = Regions(
-            torch.from_numpy(centre).float(), torch.from_numpy(half).float(), torch.zeros(len(half))
-        )
-        protocols[name] = crop(faces, regions, size, size, len(made))
+        protocols[name] = crop(faces, Squares.around(faces.points), size, size, len(made))
     return protocols
