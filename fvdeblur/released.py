@@ -23,21 +23,20 @@ def models_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "models"
 
 
-def names_of(kind: str) -> list[str]:
-    """Names of what is released of a kind: ``network``, ``regressor`` or ``classifiers``.
+def names_of_networks() -> list[str]:
+    """Names of the networks that are released; the classifiers and the regressor beside them are none.
 
-    The configuration of each kind has a key of this name. One that cannot be read counts as a network: loading it
-    says what is wrong with it.
+    A configuration that cannot be read counts as one of a network: loading that says what is wrong with it.
     """
-    return sorted(path.parent.name for path in models_folder().glob(f"*/{CONFIG}") if _is(path, kind))
+    return sorted(path.parent.name for path in models_folder().glob(f"*/{CONFIG}") if not _is_other(path))
 
 
-def _is(path: Path, kind: str) -> bool:
+def _is_other(path: Path) -> bool:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        values = None
-    return kind in values if isinstance(values, dict) and values else kind == "network"
+        return False
+    return isinstance(values, dict) and not {"classifiers", "regressor"}.isdisjoint(values)
 
 
 def read_config(name: str) -> dict[str, Any]:

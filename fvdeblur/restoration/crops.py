@@ -31,7 +31,8 @@ class CropPlan:
     left, top, side
         The square in pixels of the upright picture; it may reach beyond the picture.
     size
-        Side that the network works at; equal to ``side`` unless the face is larger than the network's limit.
+        Side that the crop is brought to. For restoration it is ``side`` unless the face is larger than the network's
+        limit.
     """
 
     left: int
@@ -60,7 +61,8 @@ def cut(planes: FramePlanes, plan: CropPlan) -> FloatArray:
     if any(around):
         crop = np.asarray(cv2.copyMakeBorder(crop, *around, cv2.BORDER_REPLICATE), np.float32)
     if plan.size != plan.side:
-        crop = np.asarray(cv2.resize(crop, (plan.size, plan.size), interpolation=cv2.INTER_AREA), np.float32)
+        kind = cv2.INTER_AREA if plan.size < plan.side else cv2.INTER_LINEAR
+        crop = np.asarray(cv2.resize(crop, (plan.size, plan.size), interpolation=kind), np.float32)
     return np.clip(crop, 0, 1)
 
 

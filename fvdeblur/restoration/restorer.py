@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +16,10 @@ from fvdeblur.errors import UsageError
 from fvdeblur.flow import sequence_flow
 from fvdeblur.networks import WindowShape
 from fvdeblur.restoration.weights import ModelCard, load_model
+
+if TYPE_CHECKING:
+    from fvdeblur.morphable.reader import FaceReader
+    from fvdeblur.restoration.priors import Guides
 
 FloatArray = NDArray[np.float32]
 
@@ -107,7 +113,9 @@ class Restorer:
         return restorer
 
     def _prepare(self, exact: nn.Module) -> None:
-        self.frames, self.multiple, self._takes_flow = WindowShape.of(exact)
+        shape = WindowShape.of(exact)
+        self.frames, self.multiple, self._takes_flow = shape.frames, shape.multiple, shape.takes_flow
+        self.prior_channels, self.identity_size = shape.prior_channels, shape.identity_size
         self._exact = exact.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._network = self._exact
         if self.precision != "fp32":
@@ -120,7 +128,18 @@ class Restorer:
         """The device as a person would call it."""
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
 
-    def changes(self, windows: Sequence[FloatArray]) -> list[FloatArray | None]:
+    @cached_property
+    def reader(self) -> FaceReader | None:
+        """What reads the faces that the network wants to be told of; None where it wants none."""
+        if not self.prior_channels and not self.identity_size:
+            return None
+        from fvdeblur.morphable.reader import FaceReader
+
+        return FaceReader(device=self.device)
+
+    def changes(
+        self, windows: Sequence[FloatArray], guides: Sequence[Guides] | None = None
+    ) -> list[FloatArray | None]:
         """Change of the central frame of each window.
 
         Parameters
@@ -128,6 +147,8 @@ class Restorer:
         windows
             float32 [frames, H, W, 3] each, R'G'B' in 0..1, all of one size whose sides are multiples of
             ``self.multiple``.
+        guides
+            What is known of the face of each; left out, the network does without.
 
         Returns
         -------
@@ -139,10 +160,11 @@ class Restorer:
             if self._takes_flow
             else None
         )
-        results: list[FloatArray | None] = list(self._run(self._network, batch, flow))
+        inputs = {"flow": flow, **_stacked(guides or [])}
+        results: list[FloatArray | None] = list(self._run(self._network, batch, inputs))
         for i, change in enumerate(results):
             if change is not None and not np.isfinite(change).all():
-                own = None if flow is None else flow[i : i + 1]
+                own = {name: None if value is None else value[i : i + 1] for name, value in inputs.items()}
                 again = self._run(self._exact, batch[i : i + 1], own)[0]
                 results[i] = again if np.isfinite(again).all() else None
         return results
@@ -155,9 +177,23 @@ class Restorer:
         return np.concatenate(list(sequence_flow(list(pictures), pairs)))
 
     @torch.inference_mode()
-    def _run(self, network: nn.Module, batch: torch.Tensor, flow: torch.Tensor | None) -> list[FloatArray]:
+    def _run(
+        self, network: nn.Module, batch: torch.Tensor, inputs: dict[str, torch.Tensor | None]
+    ) -> list[FloatArray]:
         dtype = next(network.parameters()).dtype
         given = batch.to(self.device, dtype=dtype, memory_format=torch.channels_last)
-        guides = {} if flow is None else {"flow": flow.to(self.device)}
-        change = network(given, **guides).float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        wanted = {name: value.to(self.device) for name, value in inputs.items() if value is not None}
+        for name in {"prior", "identity"} & set(wanted):  # flow stays in its own type: see FVD
+            wanted[name] = wanted[name].to(dtype)
+        change = network(given, **wanted).float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
         return list(change)
+
+
+def _stacked(guides: Sequence[Guides]) -> dict[str, torch.Tensor | None]:
+    """The inputs ``prior`` and ``identity`` of a batch."""
+    priors = [guide.prior for guide in guides if guide.prior is not None]
+    identities = [guide.identity for guide in guides if guide.identity is not None]
+    return {
+        "prior": torch.stack(priors) if priors else None,
+        "identity": torch.stack(identities) if identities else None,
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from fvdeblur.faces import Detector, FaceTracker, TrackedFace, TrackedFrame, fac
 from fvdeblur.media import DecodedFrame, FramePlanes
 from fvdeblur.networks import window_indices
 from fvdeblur.restoration.crops import CropPlan, FloatArray, blend, cut, overlaps, plan_crop
+from fvdeblur.restoration.priors import REACH, FaceTracks, Guides
 from fvdeblur.restoration.restorer import Restorer
 
 PREVIEW_SIDE = 640
@@ -95,6 +96,7 @@ class FaceRestorer:
     def __init__(self, restorer: Restorer, rotation: int, strength: float, min_face: float) -> None:
         self._restorer, self._rotation = restorer, rotation
         self._strength, self._min_face = strength, min_face
+        self._tracks = None if restorer.reader is None else FaceTracks(restorer.reader)
         self.tally = Tally()
 
     def __call__(self, pictures: Iterable[TrackedPicture]) -> Generator[DecodedFrame, None, None]:
@@ -107,6 +109,7 @@ class FaceRestorer:
                 yield from self._finish(shot, first, restored)
                 first = restored = 0
             shot.append(_Held(picture, FramePlanes(picture.decoded.frame, self._rotation)))
+            self._read(shot[-1], first + len(shot) - 1)
             while restored + radius < first + len(shot):
                 self._restore(shot, first, restored, None)
                 restored += 1
@@ -119,6 +122,8 @@ class FaceRestorer:
         length = first + len(shot)
         for position in range(restored, length):
             self._restore(shot, first, position, length)
+        if self._tracks is not None:
+            self._tracks.clear()
         while shot:
             yield self._release(shot.popleft())
 
@@ -126,23 +131,44 @@ class FaceRestorer:
         blend(held.planes, held.changes, self._strength)
         return held.picture.decoded
 
+    def _read(self, held: _Held, position: int) -> None:
+        """Read the 3D faces of a frame that has just come in, where the network is told of them."""
+        if self._tracks is not None and self._strength > 0:
+            faces = held.picture.tracked.faces
+            self._tracks.see(
+                position, held.planes, [face for face in faces if face_size(face.box) >= self._min_face]
+            )
+            self._tracks.forget(position - self._restorer.frames - REACH)
+
+    def _guides(self, position: int, group: Sequence[tuple[int, CropPlan]]) -> list[Guides] | None:
+        """What is known of the faces of these tracks, for their crops."""
+        if self._tracks is None:
+            return None
+        sizes = self._restorer.prior_channels, self._restorer.identity_size
+        return [self._tracks.guides(position, track, plan, *sizes) for track, plan in group]
+
     def _restore(self, shot: deque[_Held], first: int, position: int, length: int | None) -> None:
         """Compute the changes of one frame; ``length`` is the shot's where its end is known."""
         held = shot[position - first]
-        plans = [plan for face in held.picture.tracked.faces if (plan := self._plan(held.planes, face))]
+        plans = [
+            (face.track, plan)
+            for face in held.picture.tracked.faces
+            if (plan := self._plan(held.planes, face)) is not None
+        ]
         if not plans:
             return
         indices = window_indices(position, length or position + self._restorer.frames, self._restorer.frames)
         frames = {index: shot[index - first].planes for index in indices}
-        by_size: dict[int, list[CropPlan]] = {}
-        for plan in plans:
-            by_size.setdefault(plan.size, []).append(plan)
+        by_size: dict[int, list[tuple[int, CropPlan]]] = {}
+        for track, plan in plans:
+            by_size.setdefault(plan.size, []).append((track, plan))
         for group in by_size.values():
             windows = []
-            for plan in group:
+            for _, plan in group:
                 crops = {index: cut(planes, plan) for index, planes in frames.items()}
                 windows.append(np.stack([crops[index] for index in indices]))
-            for plan, change in zip(group, self._restorer.changes(windows), strict=True):
+            changes = self._restorer.changes(windows, self._guides(position, group))
+            for (_, plan), change in zip(group, changes, strict=True):
                 self._keep(held, plan, change)
 
     def _plan(self, planes: FramePlanes, face: TrackedFace) -> CropPlan | None:

@@ -37,7 +37,7 @@ class ModelCard:
 
 def model_names() -> list[str]:
     """Names of the networks that can be loaded."""
-    return released.names_of("network")
+    return released.names_of_networks()
 
 
 def read_card(name: str) -> ModelCard:

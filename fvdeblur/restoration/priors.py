@@ -1,0 +1,158 @@
+"""The 3D faces of a shot: read as frames come in, steadied along each track, and drawn for the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fvdeblur.faces import TrackedFace
+from fvdeblur.media import FramePlanes
+from fvdeblur.morphable.guidance import draw_prior, identity_vector
+from fvdeblur.morphable.reader import (
+    MOST_OF_PERSON,
+    REACH,
+    FaceReader,
+    Reading,
+    as_person,
+    person_of,
+    steadied,
+)
+from fvdeblur.morphable.squares import Squares, box_square
+from fvdeblur.restoration.crops import CropPlan, cut
+
+PERSON_INTERVAL = 12
+"""Frames after which a person's identity and texture are taken anew from the readings so far."""
+
+
+class Guides(NamedTuple):
+    """What a network is told of one face beside its pixels.
+
+    Attributes
+    ----------
+    prior
+        float32 [prior_channels, size, size], as `fvdeblur.morphable.guidance.draw_prior`; None where none is wanted.
+    identity
+        float32 [identity_size], in standard deviations; None where none is wanted.
+    """
+
+    prior: Tensor | None
+    identity: Tensor | None
+
+
+@dataclass
+class _Person:
+    """What was read of one track: poses in pixels of the frame, by position in the shot."""
+
+    readings: dict[int, Reading] = field(default_factory=dict)
+    best: list[Reading] = field(default_factory=list)
+    known_at: int | None = None
+    features: tuple[Tensor, Tensor] | None = None
+    albedo: Tensor | None = None
+
+    def add(self, position: int, reading: Reading) -> None:
+        self.readings[position] = reading
+        self.best.append(reading)
+        if len(self.best) > MOST_OF_PERSON:
+            self.best.remove(max(self.best, key=lambda one: float(one.doubt)))
+
+
+class FaceTracks:
+    """Reads every face of the frames of a shot.
+
+    The identity and texture of a track are means over its readings of least doubt up to the frame asked for and the
+    few frames after it that have been seen by then.
+
+    Parameters
+    ----------
+    reader
+        Reads the coefficients.
+    """
+
+    def __init__(self, reader: FaceReader) -> None:
+        self._reader = reader
+        self._people: dict[int, _Person] = {}
+
+    def see(self, position: int, planes: FramePlanes, faces: Iterable[TrackedFace]) -> None:
+        """Read the faces of the frame at this position of the shot."""
+        faces = list(faces)
+        if not faces:
+            return
+        plans = [_plan(face, self._reader.size) for face in faces]
+        crops = torch.stack([torch.from_numpy(cut(planes, plan)).permute(2, 0, 1) for plan in plans])
+        reading = self._reader.read(crops)
+        pose = _squares(plans, reading.doubt).pose_outside(reading.coefficients.pose)
+        whole = Reading(reading.coefficients._replace(pose=pose), reading.doubt)
+        for number, face in enumerate(faces):
+            self._people.setdefault(face.track, _Person()).add(position, whole.one(number))
+
+    def forget(self, before: int) -> None:
+        """Readings of frames before this position are not needed any more; tracks without any others have ended."""
+        for track, person in list(self._people.items()):
+            for position in [position for position in person.readings if position < before]:
+                del person.readings[position]
+            if not person.readings:
+                del self._people[track]
+
+    def clear(self) -> None:
+        """The shot is over."""
+        self._people.clear()
+
+    def at(self, position: int, track: int) -> Reading | None:
+        """The steadied reading of a face, its pose in pixels of the frame; None where it was not seen there."""
+        person = self._people.get(track)
+        if person is None or position not in person.readings:
+            return None
+        near = [k for k in range(position - REACH, position + REACH + 1) if k in person.readings]
+        steady = steadied([person.readings[k] for k in near], [k - position for k in near])
+        if (
+            person.features is None
+            or person.known_at is None
+            or position - person.known_at >= PERSON_INTERVAL
+        ):
+            person.known_at = position
+            person.features = person_of(_joined(person.best))
+            person.albedo = self._reader.model.albedo(person.features[1][None])
+        return Reading(as_person(steady.coefficients, person.features), steady.doubt)
+
+    def guides(
+        self, position: int, track: int, plan: CropPlan, prior_channels: int, identity_size: int
+    ) -> Guides:
+        """The guides of a face for a crop of its frame; zero where it was not seen."""
+        reading = self.at(position, track)
+        if reading is None:
+            prior = torch.zeros(prior_channels, plan.size, plan.size) if prior_channels else None
+            return Guides(prior, torch.zeros(identity_size) if identity_size else None)
+        prior = identity = None
+        if prior_channels:
+            pose = _squares([plan], reading.doubt).pose(reading.coefficients.pose)
+            placed = Reading(reading.coefficients._replace(pose=pose), reading.doubt)
+            albedo = self._people[track].albedo
+            prior = draw_prior(self._reader.model, placed, plan.size, prior_channels, albedo)[0]
+        if identity_size:
+            identity = identity_vector(reading)[0, :identity_size]
+        return Guides(prior, identity)
+
+
+def _plan(face: TrackedFace, size: int) -> CropPlan:
+    x0, y0, x1, y1 = (float(value) for value in face.box)
+    x, y, side = box_square((x0, y0, x1, y1))
+    whole = max(8, round(side))
+    return CropPlan(round(x - whole / 2), round(y - whole / 2), whole, size)
+
+
+def _squares(plans: list[CropPlan], like: Tensor) -> Squares:
+    """The crops' squares in pixels of the frame, whose first one reaches from 0 to 1."""
+    half = like.new_tensor([plan.side / 2 for plan in plans])
+    corner = like.new_tensor([(plan.left, plan.top) for plan in plans])
+    return Squares(corner + half[:, None], half, torch.zeros_like(half))
+
+
+def _joined(readings: list[Reading]) -> Reading:
+    coefficients = type(readings[0].coefficients)(
+        *(torch.cat(parts) for parts in zip(*(one.coefficients for one in readings), strict=True))
+    )
+    return Reading(coefficients, torch.cat([one.doubt for one in readings]))
