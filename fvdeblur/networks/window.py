@@ -20,17 +20,34 @@ class WindowShape(NamedTuple):
         Height and width must be multiples of this.
     takes_flow
         Whether optical flow is wanted beside the frames.
+    prior_channels
+        Channels of the rendered face that is wanted beside the frames; 0 for none.
+    identity_size
+        Length of the identity vector that is wanted beside the frames; 0 for none.
     """
 
     frames: int
     multiple: int
     takes_flow: bool
+    prior_channels: int = 0
+    identity_size: int = 0
 
     @classmethod
     def of(cls, network: nn.Module) -> WindowShape:
-        """As the network's attributes of these names say."""
+        """As the network's attributes of these names say; of what it has no attribute for, it wants none."""
         values: Any = network
-        return cls(int(values.frames), int(values.multiple), bool(getattr(network, "takes_flow", False)))
+        return cls(
+            int(values.frames),
+            int(values.multiple),
+            bool(getattr(network, "takes_flow", False)),
+            int(getattr(network, "prior_channels", 0)),
+            int(getattr(network, "identity_size", 0)),
+        )
+
+    @property
+    def takes_guides(self) -> bool:
+        """Whether a face has to be read for it."""
+        return self.prior_channels > 0 or self.identity_size > 0
 
 
 def window_indices(centre: int, length: int, frames: int) -> list[int]:

@@ -1,10 +1,11 @@
-"""Windows are reflected at both ends."""
+"""Windows are reflected at both ends; networks say what they must be given."""
 
 from itertools import pairwise
 
 import pytest
+from torch import nn
 
-from fvdeblur.networks import window_indices
+from fvdeblur.networks import FVD, Ren2019, WindowShape, window_indices
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,25 @@ def test_every_window(length: int, frames: int) -> None:
         # time reversed, the window is that of the mirrored centre
         mirrored = window_indices(length - 1 - centre, length, frames)
         assert [length - 1 - index for index in reversed(mirrored)] == window
+
+
+SMALL = {"widths": [8, 16], "encoder_blocks": [1, 1], "decoder_blocks": [1]}
+
+
+def test_networks_say_what_they_want() -> None:
+    plain = WindowShape.of(FVD(**SMALL))
+    assert plain == WindowShape(5, 4, takes_flow=False, prior_channels=0, identity_size=0)
+    assert not plain.takes_guides
+    guided = WindowShape.of(FVD(frames=3, prior_channels=7, takes_flow=True, **SMALL))
+    assert guided == WindowShape(3, 4, takes_flow=True, prior_channels=7, identity_size=0)
+    assert guided.takes_guides
+    assert WindowShape.of(Ren2019(width=4)) == WindowShape(5, 4, False, 3, 80)
+    assert WindowShape.of(Ren2019(width=4, prior_channels=0)).takes_guides
+    assert not WindowShape.of(Ren2019(width=4, prior_channels=0, identity_size=0)).takes_guides
+
+
+def test_a_network_that_knows_of_no_guides_wants_none() -> None:
+    class Simple(nn.Module):
+        frames, multiple = 1, 2
+
+    assert WindowShape.of(Simple()) == WindowShape(1, 2, takes_flow=False)
