@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fvdeblur import released
+from fvdeblur.errors import UsageError
 from fvdeblur.morphable.camera import project
 from fvdeblur.morphable.coefficients import Coefficients
 from fvdeblur.morphable.mirror import find_mirror
@@ -188,7 +189,7 @@ def load_regressor(name: str = NAME) -> Regressor:
     try:
         network = create_regressor(config["regressor"], **config["options"])
         network.load_state_dict(released.read_weights(name, config["sha256"]))
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, RuntimeError, UsageError) as error:
         raise released.do_not_fit(name) from error
     return network.eval().requires_grad_(False)
 

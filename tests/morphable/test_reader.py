@@ -1,17 +1,22 @@
 """Reading faces: mirrored readings, doubt, steadying, and squares that keep faces and pictures together."""
 
+import hashlib
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from face_model import coefficients, face_model
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from fvdeblur.errors import InputError
 from fvdeblur.morphable import Coefficients, load_default, render
 from fvdeblur.morphable.guidance import LOST, SURE, draw_prior, identity_vector, trust
 from fvdeblur.morphable.mirror import find_mirror
-from fvdeblur.morphable.reader import FaceReader, Reading, person_of, steadied
-from fvdeblur.morphable.regressor import Regressor
+from fvdeblur.morphable.reader import FaceReader, Reading, load_regressor, person_of, steadied
+from fvdeblur.morphable.regressor import Regressor, create_regressor
 from fvdeblur.morphable.squares import Squares, box_square
 
 MEAN = Coefficients.split(torch.zeros(1, 239))
@@ -148,3 +153,32 @@ def test_mirror_signs_are_those_of_the_reader() -> None:
     mirror = find_mirror(load_default())
     assert mirror is not None
     assert mirror.signs[233:].tolist() == [1, -1, -1, -1, 1, 1]
+
+
+def test_the_released_regressor_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fvdeblur.released.models_folder", lambda: tmp_path)
+    options = {"widths": [8, 8], "blocks": [1, 1], "size": 32}
+    torch.manual_seed(0)
+    network = create_regressor("light", **options).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean)  # type: ignore[arg-type]
+    data = save(network.state_dict())
+    home = tmp_path / "regressor"
+    home.mkdir()
+    (home / "weights.safetensors").write_bytes(data)
+    config = {"regressor": "light", "options": options, "sha256": hashlib.sha256(data).hexdigest()}
+    (home / "config.json").write_text(json.dumps(config))
+    crops = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(load_regressor()(crops).vector(), network(crops).vector())
+    for change, expected in (
+        ({"options": {**options, "widths": [4, 8]}}, "do not fit"),
+        ({"sha256": "0" * 64}, "SHA-256 differs"),
+        ({"regressor": "deep"}, "do not fit"),
+    ):
+        (home / "config.json").write_text(json.dumps({**config, **change}))
+        with pytest.raises(InputError, match=expected):
+            load_regressor()
+    (home / "config.json").unlink()
+    with pytest.raises(InputError, match="configuration is damaged"):
+        load_regressor()
