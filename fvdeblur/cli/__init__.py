@@ -17,6 +17,7 @@ from fvdeblur.cli.build_3dmm import build_3dmm
 from fvdeblur.cli.dataset import dataset
 from fvdeblur.cli.messages import one_line, say
 from fvdeblur.cli.mine import mine
+from fvdeblur.cli.render import render
 from fvdeblur.cli.run import run
 from fvdeblur.cli.train import train
 from fvdeblur.cli.train_fitting import train_fitting
@@ -37,7 +38,7 @@ def commands(context: click.Context) -> None:
         context.exit(EXIT_USAGE)
 
 
-for command in (run, mine, dataset, blur, train, train_fitting, train_regressor, build_3dmm):
+for command in (run, render, mine, dataset, blur, train, train_fitting, train_regressor, build_3dmm):
     commands.add_command(command)
 
 

@@ -19,6 +19,11 @@ def one_line(text: str) -> str:
     return " ".join(line.strip() for line in text.splitlines())
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def say(text: str) -> None:
     """Print a line on standard error."""
     print(f"fvdeblur: {one_line(text)}", file=sys.stderr)

@@ -12,6 +12,16 @@ Command = Callable[..., Any]
 
 debug_option = click.option("--debug", is_flag=True, help="Show where an error came from.")
 
+
+def timecode(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    """Callback of options that take a time."""
+    if value is None:
+        return None
+    from fvdeblur.media import parse_timecode
+
+    return parse_timecode(value)
+
+
 _TRAINING = (
     click.argument("config", type=click.Path(path_type=Path)),
     click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the run."),

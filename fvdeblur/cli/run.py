@@ -9,21 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fvdeblur.cli.batch import run_each
-from fvdeblur.cli.messages import say, shown
-from fvdeblur.cli.options import debug_option
+from fvdeblur.cli.messages import counted, say, shown
+from fvdeblur.cli.options import debug_option, timecode
 from fvdeblur.errors import OutputError, UsageError
 from fvdeblur.restoration.settings import Settings
 
 if TYPE_CHECKING:
     from fvdeblur.restoration import Deblurrer, Summary
-
-
-def _timecode(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
-    if value is None:
-        return None
-    from fvdeblur.media import parse_timecode
-
-    return parse_timecode(value)
 
 
 @click.command()
@@ -40,8 +32,8 @@ def _timecode(_: click.Context, __: click.Parameter, value: str | None) -> float
 @click.option(
     "--strength", type=float, default=Settings.strength, show_default=True, help="0 nothing, 1 all."
 )
-@click.option("--start", callback=_timecode, metavar="TIME", help="Keep from here (seconds or [H:]M:S).")
-@click.option("--end", callback=_timecode, metavar="TIME", help="Keep up to here (seconds or [H:]M:S).")
+@click.option("--start", callback=timecode, metavar="TIME", help="Keep from here (seconds or [H:]M:S).")
+@click.option("--end", callback=timecode, metavar="TIME", help="Keep up to here (seconds or [H:]M:S).")
 @click.option(
     "--min-face",
     type=float,
@@ -106,11 +98,11 @@ def summary_lines(summary: Summary, verbose: bool) -> list[str]:
     rate = summary.frames / summary.seconds if summary.seconds > 0 else 0.0
     lines = [shown(summary.output)]
     if summary.people == 0:
-        lines.append(f"  no faces found in {_counted(summary.frames, 'frame')}")
+        lines.append(f"  no faces found in {counted(summary.frames, 'frame')}")
     else:
         lines.append(
-            f"  {_counted(summary.frames, 'frame')}, {_counted(summary.people, 'face track')}, "
-            f"{_counted(summary.restored, 'face')} deblurred"
+            f"  {counted(summary.frames, 'frame')}, {counted(summary.people, 'face track')}, "
+            f"{counted(summary.restored, 'face')} deblurred"
         )
     if summary.left_alone:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(summary.left_alone.items()))
@@ -123,7 +115,3 @@ def summary_lines(summary: Summary, verbose: bool) -> list[str]:
     if verbose:
         lines.append(f"  model {summary.model}, faces found by {summary.detector}")
     return lines
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

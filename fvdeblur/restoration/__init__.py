@@ -8,14 +8,17 @@ from fvdeblur.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from fvdeblur.restoration.deblurrer import Deblurrer, Progress, Summary, default_output, find_videos
+    from fvdeblur.restoration.rendering import FaceRenderer, RenderSummary
     from fvdeblur.restoration.restorer import Restorer
     from fvdeblur.restoration.settings import Settings
     from fvdeblur.restoration.weights import ModelCard, load_model, model_names
 
 _HOMES = {
     "Deblurrer": "deblurrer",
+    "FaceRenderer": "rendering",
     "ModelCard": "weights",
     "Progress": "deblurrer",
+    "RenderSummary": "rendering",
     "Restorer": "restorer",
     "Settings": "settings",
     "Summary": "deblurrer",
@@ -27,8 +30,10 @@ _HOMES = {
 
 __all__ = [
     "Deblurrer",
+    "FaceRenderer",
     "ModelCard",
     "Progress",
+    "RenderSummary",
     "Restorer",
     "Settings",
     "Summary",

@@ -35,7 +35,8 @@ VIDEO_SUFFIXES = (
 )
 """Files of a folder that are taken for videos."""
 
-OUTPUT_MARK = ".deblurred"
+OUTPUT_MARK, RENDERED_MARK = ".deblurred", ".rendered"
+"""Ends of the stems of what this program writes beside its inputs."""
 
 QUEUE_LENGTH = 4
 """Frames that one stage of the pipeline may be ahead of the next."""
@@ -128,7 +129,9 @@ def find_videos(folder: str | Path) -> list[Path]:
     found = [
         path
         for path in listed
-        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not path.stem.endswith(OUTPUT_MARK)
+        if path.suffix.lower() in VIDEO_SUFFIXES
+        and path.is_file()
+        and not path.stem.endswith((OUTPUT_MARK, RENDERED_MARK))
     ]
     if not found:
         raise UsageError(f"{folder}: holds no videos (looked for {', '.join(VIDEO_SUFFIXES)})")

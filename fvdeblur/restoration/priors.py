@@ -57,7 +57,8 @@ class _Person:
         self.readings[position] = reading
         self.best.append(reading)
         if len(self.best) > MOST_OF_PERSON:
-            self.best.remove(max(self.best, key=lambda one: float(one.doubt)))
+            doubts = [float(one.doubt) for one in self.best]
+            del self.best[doubts.index(max(doubts))]
 
 
 class FaceTracks:

@@ -13,6 +13,10 @@ from fvdeblur.datasets import BlurSettings
 from fvdeblur.datasets.protocols import PROTOCOLS
 from fvdeblur.errors import UsageError
 
+OPTIMISERS = ("muon", "adam")
+SCHEDULES = ("cosine", "steps")
+LOSSES = ("charbonnier", "euclidean")
+
 
 @dataclass(frozen=True)
 class LoopConfig:
@@ -26,10 +30,17 @@ class LoopConfig:
         Folder of the material.
     steps, batch
         Number of optimiser steps, samples a step.
-    learning_rate, final_learning_rate, warmup, weight_decay
-        Muon (AdamW for biases) with a linear warm-up of ``warmup`` steps and a cosine schedule down to the final rate.
+    optimiser
+        ``muon`` (AdamW for biases), or ``adam`` for everything, as in Ren et al. 2019, section 4.1.
+    learning_rate, weight_decay
+        Highest rate, and the decay of the weights (decoupled from the gradient).
+    schedule
+        How the rate goes on after a linear warm-up of ``warmup`` steps: ``cosine`` down to ``final_learning_rate``
+        at the last step, or ``steps``, times 0.3 every ``decay_steps`` steps, as in the paper.
+    final_learning_rate, decay_steps, warmup
+        Of the one, of the other and of both.
     gradient_clip
-        Largest norm of the gradient.
+        Largest norm of the gradient (``inf`` for none).
     ema
         Decay of the exponential moving average of the weights.
     pool
@@ -47,8 +58,11 @@ class LoopConfig:
     data: str = "."
     steps: int = 60000
     batch: int = 8
+    optimiser: str = "muon"
     learning_rate: float = 1.5e-3
+    schedule: str = "cosine"
     final_learning_rate: float = 1e-5
+    decay_steps: int = 50000
     warmup: int = 300
     weight_decay: float = 1e-4
     gradient_clip: float = 0.15
@@ -62,11 +76,13 @@ class LoopConfig:
 
     def rules(self) -> Iterator[tuple[bool, str]]:
         """Whether each rule that the values must obey holds, and its text."""
-        for name in ("steps", "batch", "pool", "log_every", "save_every"):
+        for name in ("steps", "batch", "pool", "decay_steps", "log_every", "save_every"):
             yield getattr(self, name) >= 1, f"{name} must be at least 1"
         for name in ("workers", "warmup", "seed", "validate_every"):
             yield getattr(self, name) >= 0, f"{name} must not be negative"
         yield 0 <= self.ema < 1, "ema must be at least 0 and below 1"
+        yield self.optimiser in OPTIMISERS, f"optimiser must be one of {', '.join(OPTIMISERS)}"
+        yield self.schedule in SCHEDULES, f"schedule must be one of {', '.join(SCHEDULES)}"
 
 
 @dataclass(frozen=True)
@@ -76,27 +92,41 @@ class TrainConfig(LoopConfig):
     ``data`` is a folder with ``clips.tsv``, ``clips/`` and, where stills are used, ``portraits.tsv`` and
     ``portraits/``, or a dataset with its index.
 
+    A network with ``prior_channels`` or ``identity_size`` is told of the face that `regressor` reads off the blurred
+    frames of a segment (`fvdeblur.training.guides`). Its segments must show the whole face, which should fill about
+    half of them: with faces of 196 pixels in clips of 352, a ``blur.size`` of 224 to 288 with ``blur.scale`` of
+    1.0 to 1.3.
+
     Attributes
     ----------
     stills_share
         Share of segments made from stills.
     patch
         Side of a patch in pixels.
+    loss
+        The main loss: ``charbonnier``, or ``euclidean``, equation (4) of Ren et al. 2019.
     frequency_weight, log_error_weight
-        Weights of the frequency loss and of the logarithmic error beside the Charbonnier loss.
+        Weights of the frequency loss and of the logarithmic error beside the main loss.
     patches_per_segment
         Patches drawn before one segment of the pool is replaced.
     blur
         Ranges of the blur.
+    regressor
+        Weights of the regressor (``light``) that reads the faces; empty for the released one.
+    prior_dropout
+        Share of patches whose rendered face and identity vector are zero, so that the network works without them.
     protocols
         Shares of segments that named protocols blur instead (``fvdeblur.datasets.protocols``), by name.
     """
 
     stills_share: float = 0.4
     patch: int = 128
+    loss: str = "charbonnier"
     frequency_weight: float = 0.05
     log_error_weight: float = 0.05
     patches_per_segment: int = 64
+    regressor: str = ""
+    prior_dropout: float = 0.15
     blur: BlurSettings = field(default_factory=BlurSettings)
     protocols: dict[str, float] = field(default_factory=dict)
 
@@ -105,7 +135,9 @@ class TrainConfig(LoopConfig):
         yield from super().rules()
         for name in ("patch", "patches_per_segment"):
             yield getattr(self, name) >= 1, f"{name} must be at least 1"
-        yield 0 <= self.stills_share <= 1, "stills_share must lie in 0..1"
+        for name in ("stills_share", "prior_dropout"):
+            yield 0 <= getattr(self, name) <= 1, f"{name} must lie in 0..1"
+        yield self.loss in LOSSES, f"loss must be one of {', '.join(LOSSES)}"
         for name, share in self.protocols.items():
             yield name in PROTOCOLS, f"unknown protocol {name!r}; known are: {', '.join(PROTOCOLS)}"
             yield _alike(share, 0.0) and 0 <= share <= 1, f"protocols.{name} must lie in 0..1"

@@ -1,4 +1,4 @@
-"""The training loop: Muon, cosine schedule, moving average of the weights, resumable to the exact step.
+"""The training loop: optimiser, schedule, moving average of the weights, resumable to the exact step.
 
 What is trained on what is the task's business; the loop knows steps, checkpoints, logs and processes.
 """
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from fvdeblur.errors import OutputError, UsageError
 from fvdeblur.training import checkpoints
+from fvdeblur.training.adam import Adam
 from fvdeblur.training.config import LoopConfig
 from fvdeblur.training.muon import KernelOptimizer
 from fvdeblur.training.parallel import Processes, join
@@ -66,10 +67,16 @@ class Task(Protocol):
         ...
 
 
+DECAY = 0.3
+"""Factor of the learning rate at each of the steps of the schedule ``steps`` (Ren et al. 2019, section 4.1)."""
+
+
 def learning_rate(config: LoopConfig, step: int) -> float:
-    """Learning rate of a step: linear warm-up, then half a cosine down to the final rate."""
+    """Learning rate of a step: linear warm-up, then half a cosine down to the final rate, or down in steps."""
     if step < config.warmup:
         return config.learning_rate * (step + 1) / config.warmup
+    if config.schedule == "steps":
+        return config.learning_rate * DECAY ** (step // config.decay_steps)
     progress = (step - config.warmup) / max(1, config.steps - config.warmup)
     span = config.learning_rate - config.final_learning_rate
     return config.final_learning_rate + span * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
@@ -170,8 +177,14 @@ class Loop:
             raise OutputError(f"{output}: the folder cannot be made ({error.strerror})") from error
         self._network = network
         self._average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-        self._optimiser = KernelOptimizer(network, config.learning_rate, config.weight_decay)
-        self.step = checkpoints.restore(config, output, network, self._average, self._optimiser, initial)
+        kind = Adam if config.optimiser == "adam" else KernelOptimizer
+        self._optimiser = kind(network, config.learning_rate, config.weight_decay)
+        try:
+            self.step = checkpoints.restore(config, output, network, self._average, self._optimiser, initial)
+        except ValueError as error:
+            raise UsageError(
+                f"{output / checkpoints.CHECKPOINT}: belongs to another optimiser; choose another output folder"
+            ) from error
         if processes.leads:
             checkpoints.trim_logs(output, self.step)
 

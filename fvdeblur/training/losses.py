@@ -11,6 +11,16 @@ def charbonnier(restored: Tensor, sharp: Tensor, epsilon: float = 1e-3) -> Tenso
     return torch.sqrt((restored - sharp) ** 2 + epsilon**2).mean()
 
 
+def euclidean(restored: Tensor, sharp: Tensor, epsilon: float = 1e-3) -> Tensor:
+    """Mean over the patches of the Euclidean norm of their difference: L_c of Ren et al. 2019, equation (4).
+
+    As in the equation the norm is the root of the *sum* of squares over all samples of a patch: neither squared nor
+    divided by their number, so that it grows with the patch's side (196,608 samples at 256x256). ``epsilon`` keeps
+    the gradient of a perfect patch finite.
+    """
+    return torch.sqrt((restored - sharp).square().sum(dim=(1, 2, 3)) + epsilon**2).mean()
+
+
 def frequency(restored: Tensor, sharp: Tensor) -> Tensor:
     """Mean magnitude of the difference of the orthonormal 2D Fourier transforms."""
     return torch.fft.rfft2(restored - sharp, norm="ortho").abs().mean()

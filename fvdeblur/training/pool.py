@@ -13,8 +13,10 @@ from torch.utils.data import Dataset
 
 from fvdeblur.datasets import Clip, Segment, synthesise
 from fvdeblur.datasets.protocol_segments import protocol_segment
-from fvdeblur.flow import FLOW_STEP, sequence_flow
+from fvdeblur.flow import FLOW_STEP
+from fvdeblur.networks import window_table
 from fvdeblur.training.config import TrainConfig
+from fvdeblur.training.guides import NORMALS, Guide, identity_signs, unpack_prior
 from fvdeblur.training.production import produce
 
 CANDIDATES = 3
@@ -31,18 +33,19 @@ CELL = 8
 
 
 class Drawn(NamedTuple):
-    """A segment, and where the network wants it the flow from every frame to the others of its window.
+    """A segment, and what the network is told of each of its T frames (`fvdeblur.training.guides.Guide.of`).
 
     Attributes
     ----------
     segment
         The segment.
-    flow
-        float16 [T, F - 1, 2, H/4, W/4] in pixels, computed from the blurred frames; None where it is not wanted.
+    guides
+        ``flow`` float16 [T, F - 1, 2, H/4, W/4], ``prior`` uint8 [T, C, H, W], ``identity`` float32 [T, 80]: those
+        that the network wants.
     """
 
     segment: Segment
-    flow: Tensor | None
+    guides: dict[str, Tensor]
 
 
 class Segments(Dataset[Drawn]):
@@ -56,8 +59,8 @@ class Segments(Dataset[Drawn]):
         The material.
     device
         Where blur is made.
-    windows
-        Frames of the window around each frame, [T, F], where flow is wanted.
+    guide
+        Makes what the network is told beside the frames; None: it is told nothing.
     """
 
     def __init__(
@@ -66,10 +69,10 @@ class Segments(Dataset[Drawn]):
         clips: list[Clip],
         stills: list[Clip],
         device: str,
-        windows: NDArray[np.int64] | None = None,
+        guide: Guide | None = None,
     ) -> None:
         self._config, self._clips, self._stills, self._device = config, clips, stills, device
-        self._windows = windows
+        self._guide = guide
         frames = np.array([np.sqrt(len(clip.frames)) for clip in clips])
         self._weights = frames / frames.sum() if len(clips) else frames
 
@@ -80,9 +83,10 @@ class Segments(Dataset[Drawn]):
         else:
             clip = self._clips[int(rng.choice(len(self._clips), p=self._weights))]
         segment = self._blurred(clip, rng)
-        if self._windows is None:
-            return Drawn(segment, None)
-        return Drawn(segment, windows_flow(segment.blurred, self._windows).to(self._device))
+        if self._guide is None:
+            return Drawn(segment, {})
+        windows = window_table(len(segment.blurred), self._guide.shape.frames)
+        return Drawn(segment, self._guide.of(segment.blurred, windows))
 
     def _blurred(self, clip: Clip, rng: np.random.Generator) -> Segment:
         """By a named protocol as often as the recipe says; where that finds no segment in the clip, by motion."""
@@ -97,27 +101,6 @@ class Segments(Dataset[Drawn]):
         return synthesise(clip, self._config.blur, rng, device=self._device)
 
 
-def windows_flow(frames: Tensor, windows: NDArray[np.int64]) -> Tensor:
-    """Flow from the central frame of each window to its other ones.
-
-    Parameters
-    ----------
-    frames
-        uint8 [T, 3, H, W], R'G'B'.
-    windows
-        Numbers of the frames of each window, [N, F].
-
-    Returns
-    -------
-    float16 [N, F - 1, 2, H/4, W/4] (rounded up), in pixels, on the processor.
-    """
-    middle = windows.shape[1] // 2
-    pairs = [(row[middle], other) for row in windows for i, other in enumerate(row) if i != middle]
-    pictures = frames.permute(0, 2, 3, 1).cpu().numpy()
-    flow = sequence_flow([np.ascontiguousarray(picture) for picture in pictures], pairs)
-    return torch.from_numpy(flow).unflatten(0, (len(windows), windows.shape[1] - 1))
-
-
 class Batch(NamedTuple):
     """What one step learns from, on the segments' device.
 
@@ -127,13 +110,15 @@ class Batch(NamedTuple):
         float32 [B, 3 * F, P, P], R'G'B' in 0..1.
     sharp
         float32 [B, 3, P, P], the truth of the central frames.
-    flow
-        float32 [B, 2 * (F - 1), P/4, P/4] in pixels, as the network takes it; None where it takes none.
+    guides
+        Further arguments of the network, float32: ``flow`` [B, 2 * (F - 1), P/4, P/4] in pixels, ``prior``
+        [B, C, P, P], ``identity`` [B, 80]; those that it wants. Of the share `TrainConfig.prior_dropout` of the
+        patches, prior and identity are zero.
     """
 
     windows: Tensor
     sharp: Tensor
-    flow: Tensor | None
+    guides: dict[str, Tensor]
 
 
 class Pool:
@@ -169,7 +154,7 @@ class Pool:
         self._source = produce(segments, range(begin * world + rank, 2**62, world), config.workers, ahead=4)
         self._blurred: Tensor | None = None
         self._sharp: Tensor | None = None
-        self._flow: Tensor | None = None
+        self._guides: dict[str, Tensor] = {}
         self._difference: NDArray[np.float32] = np.empty(0, np.float32)
         self._windows = windows
 
@@ -178,22 +163,19 @@ class Pool:
 
     def _put(self, drawn: Drawn) -> None:
         """Keep a segment in the place of the oldest one."""
-        segment, flow = drawn
+        segment, guides = drawn
         if self._blurred is None or self._sharp is None:
             size = (self._config.pool, *segment.sharp.shape)
             self._blurred = torch.empty(size, dtype=torch.uint8, device=segment.sharp.device)
             self._sharp = torch.empty_like(self._blurred)
-            if flow is not None:
-                self._flow = torch.empty(
-                    (self._config.pool, *flow.shape), dtype=flow.dtype, device=flow.device
-                )
+            self._guides = {name: _places_for(self._config.pool, value) for name, value in guides.items()}
             length, _, height, width = segment.sharp.shape
             cells = (self._config.pool, length, height // CELL + 1, width // CELL + 1)
             self._difference = np.zeros(cells, np.float32)
         place = self._made % self._config.pool
         self._blurred[place], self._sharp[place] = segment.blurred, segment.sharp
-        if self._flow is not None and flow is not None:
-            self._flow[place] = flow
+        for name, value in guides.items():
+            self._guides[name][place] = value
         square = (segment.blurred.float() - segment.sharp.float()).square().mean(dim=1, keepdim=True)
         table = functional.avg_pool2d(square, CELL)[:, 0].cumsum(1).cumsum(2)  # summed-area table
         self._difference[place, :, 1:, 1:] = table.cpu().numpy()
@@ -214,10 +196,15 @@ class Pool:
         rows = y[:, None] + patch
         windows = _gather(self._blurred, segment, frames, rows, columns)
         sharp = _gather(self._sharp, segment, k[:, None], rows, columns)
-        flow = None
-        if self._flow is not None:
-            flow = _gather_flow(self._flow, segment, k, rows, columns, reverse, mirror)
-        return Batch(windows.flatten(1, 2).float().div_(255), sharp[:, 0].float().div_(255), flow)
+        guides = {}
+        if "flow" in self._guides:
+            guides["flow"] = _gather_flow(self._guides["flow"], segment, k, rows, columns, reverse, mirror)
+        told = rng.random(len(segment)) >= self._config.prior_dropout
+        if "prior" in self._guides:
+            guides["prior"] = _gather_prior(self._guides["prior"], segment, k, rows, columns, mirror, told)
+        if "identity" in self._guides:
+            guides["identity"] = _gather_identity(self._guides["identity"], segment, k, mirror, told)
+        return Batch(windows.flatten(1, 2).float().div_(255), sharp[:, 0].float().div_(255), guides)
 
     def _draw(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Segment, frame, top and left of each patch: [4, B]."""
@@ -246,6 +233,11 @@ class Pool:
             + table[segment, k, top, left]
         )
         return np.sqrt(np.maximum(total, 0) / cells**2)
+
+
+def _places_for(count: int, value: Tensor) -> Tensor:
+    """Uninitialised memory for so many tensors like this one."""
+    return torch.empty((count, *value.shape), dtype=value.dtype, device=value.device)
 
 
 def _gather(
@@ -289,3 +281,35 @@ def _gather_flow(
     taken = _gather(flow[torch.from_numpy(segment), torch.from_numpy(k)], np.arange(len(k)), others, *cells)
     sign = np.where(mirror[:, None], [-1.0, 1.0], [1.0, 1.0]).astype(np.float32)
     return (taken.float() * torch.from_numpy(sign).to(taken.device)[:, None, :, None, None]).flatten(1, 2)
+
+
+def _gather_prior(
+    prior: Tensor,
+    segment: NDArray[np.int64],
+    k: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    mirror: NDArray[np.bool_],
+    told: NDArray[np.bool_],
+) -> Tensor:
+    """Rendered faces of patches, float32 [B, C, P, P], of those of the segments, uint8 [N, T, C, H, W].
+
+    The columns of mirrored patches run backwards already; their normals point to the other side.
+    """
+    taken = unpack_prior(_gather(prior, segment, k[:, None], rows, columns)[:, 0])
+    factors = np.repeat(told[:, None].astype(np.float32), taken.shape[1], axis=1)
+    factors[mirror, NORMALS : NORMALS + 1] *= -1
+    return taken * torch.from_numpy(factors).to(taken.device)[:, :, None, None]
+
+
+def _gather_identity(
+    identity: Tensor,
+    segment: NDArray[np.int64],
+    k: NDArray[np.int64],
+    mirror: NDArray[np.bool_],
+    told: NDArray[np.bool_],
+) -> Tensor:
+    """Identity vectors of patches, float32 [B, 80], of those of the segments' frames, [N, T, 80]."""
+    taken = identity[torch.from_numpy(segment), torch.from_numpy(k)]
+    signs = np.where(mirror[:, None], identity_signs().numpy(), np.float32(1)) * told[:, None]
+    return taken * torch.from_numpy(signs.astype(np.float32)).to(taken.device)

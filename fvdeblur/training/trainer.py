@@ -19,9 +19,10 @@ from fvdeblur.errors import UsageError
 from fvdeblur.networks import WindowShape, central_frame, window_indices, window_table
 from fvdeblur.training import checkpoints, losses
 from fvdeblur.training.config import TrainConfig
+from fvdeblur.training.guides import Guide, as_inputs
 from fvdeblur.training.loop import Figures, Measure, conduct
 from fvdeblur.training.parallel import Processes
-from fvdeblur.training.pool import Batch, Pool, Segments, windows_flow
+from fvdeblur.training.pool import Batch, Pool, Segments
 from fvdeblur.training.validation import Validation, decibels
 
 VALIDATION_FRAMES = 120
@@ -65,10 +66,10 @@ def train(
     Raises
     ------
     UsageError
-        The device, the patch size, the batch, the material or the initial weights do not fit, or the checkpoint
-        belongs to another network.
+        The device, the patch size, the batch, the material, the guides that the network wants or the initial weights
+        do not fit, or the checkpoint belongs to another network.
     InputError
-        The checkpoint or a part of the material cannot be read.
+        The checkpoint, the regressor or a part of the material cannot be read.
     OutputError
         The output folder cannot be made.
 
@@ -120,34 +121,31 @@ class _Deblurring:
                 report(f"the material does not fit on {device}; frames are copied as they are needed")
         shape = WindowShape.of(network)
         windows = window_table(config.blur.length, shape.frames)
-        segments = Segments(
-            config,
-            clips,
-            stills,
-            device if config.workers == 0 else "cpu",
-            windows if shape.takes_flow else None,
-        )
+        maker = device if config.workers == 0 else "cpu"
+        guide = Guide(shape, config.regressor, maker)
+        segments = Segments(config, clips, stills, maker, guide)
         share = dataclasses.replace(config, batch=config.batch // processes.world)
         self._pool = Pool(segments, share, windows, first_step, processes.rank, processes.world)
         self._sample: Batch | None = None
         self._validation: Validation | None = None
         if processes.leads:
-            self._sample = _sample_windows(config, shape, clips, stills)
+            self._sample = _sample_windows(config, guide, clips, stills)
             if config.validate_every and clips:
-                self._validation = _validation(config, shape, report)
+                self._validation = _validation(config, guide, report)
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         config, device = self._config, self._device
-        windows, sharp, flow = self._pool.batch(step)
+        windows, sharp, guides = self._pool.batch(step)
         windows = windows.to(device, memory_format=torch.channels_last, non_blocking=True)
         sharp = sharp.to(device, non_blocking=True)
-        guides = {} if flow is None else {"flow": flow.to(device, non_blocking=True)}
+        guides = {name: value.to(device, non_blocking=True) for name, value in guides.items()}
         central = central_frame(windows)
         with torch.autocast(torch.device(device).type, torch.bfloat16):
             change = self._network(windows, **guides)
         restored = central + change.float()
+        main = losses.euclidean if config.loss == "euclidean" else losses.charbonnier
         total = (
-            losses.charbonnier(restored, sharp)
+            main(restored, sharp)
             + config.frequency_weight * losses.frequency(restored, sharp)
             + config.log_error_weight * losses.log_error(restored, sharp)
         )
@@ -162,21 +160,22 @@ class _Deblurring:
             _write_sample(path, self._network, average, self._sample)
 
 
-def _validation(config: TrainConfig, shape: WindowShape, report: Callable[[str], None]) -> Validation | None:
+def _validation(config: TrainConfig, guide: Guide, report: Callable[[str], None]) -> Validation | None:
     held_out = load_clips(config.data, "validation", limit=VALIDATION_FRAMES)
     least = (config.blur.length + 8) * max(config.blur.strides)
     held_out = [clip for clip in held_out if len(clip.frames) > least]
     if not held_out:
         report(f"{config.data}: no validation clip of more than {least} frames; training goes on without")
         return None
-    return Validation.make(held_out, config.blur, shape)
+    return Validation.make(held_out, config.blur, guide)
 
 
-def _sample_windows(config: TrainConfig, shape: WindowShape, clips: list[Clip], stills: list[Clip]) -> Batch:
+def _sample_windows(config: TrainConfig, guide: Guide, clips: list[Clip], stills: list[Clip]) -> Batch:
     """Four windows with their truth for the sample picture."""
     rng = np.random.default_rng((config.seed, 2))
     blur = dataclasses.replace(config.blur, speed=(2.5, 5.0), exposure=(2.0, 4.0), sharp_share=0.0)
-    windows, truths, flows = [], [], []
+    shape = guide.shape
+    windows, truths, told = [], [], []
     for i in range(4):
         pool = clips if (clips and i < 3) or not stills else stills
         segment = synthesise(pool[int(rng.integers(len(pool)))], blur, rng)
@@ -186,18 +185,17 @@ def _sample_windows(config: TrainConfig, shape: WindowShape, clips: list[Clip], 
         numbers = window_indices(k, len(segment.sharp), shape.frames)
         windows.append(blurred[numbers].flatten(0, 1))
         truths.append(segment.sharp[k][..., :side, :side])
-        if shape.takes_flow:
-            flows.append(windows_flow(blurred, np.array([numbers])).flatten(1, 2))
-    flow = torch.cat(flows).float() if shape.takes_flow else None
-    return Batch(torch.stack(windows).float() / 255, torch.stack(truths).float() / 255, flow)
+        told.append(as_inputs(guide.of(blurred, np.array([numbers]))))
+    guides = {name: torch.cat([each[name] for each in told]) for name in told[0]}
+    return Batch(torch.stack(windows).float() / 255, torch.stack(truths).float() / 255, guides)
 
 
 @torch.no_grad()
 def _write_sample(path: Path, network: nn.Module, average: dict[str, Tensor], sample: Batch) -> None:
     """Write blurred, restored (by the averaged weights) and sharp patches side by side."""
     device = next(network.parameters()).device
-    windows, sharp, flow = sample
-    guides = {} if flow is None else {"flow": flow.to(device)}
+    windows, sharp, guides = sample
+    guides = {name: value.to(device) for name, value in guides.items()}
     change = torch.func.functional_call(network, average, (windows.to(device),), guides).cpu()
     central = central_frame(windows)
     rows = torch.cat([central, (central + change).clamp(0, 1), sharp], dim=3)

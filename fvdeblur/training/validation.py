@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from fvdeblur.datasets import BlurSettings, Clip, synthesise
-from fvdeblur.networks import WindowShape, central_frame, window_indices
-from fvdeblur.training.pool import windows_flow
+from fvdeblur.networks import central_frame, window_indices
+from fvdeblur.training.guides import Guide, as_inputs
 
 SEGMENTS = 2
 """Segments of a clip: one moved by its own motion alone, one by a shaking camera too."""
@@ -51,24 +51,25 @@ class Validation:
         uint8 [N, 3 * frames, H, W] a protocol, R'G'B'.
     sharp
         uint8 [N, 3, H, W] a protocol.
-    flow
-        float16 [N, 2 * (frames - 1), H/4, W/4] a protocol, from the central frames; None where it is not wanted.
+    guides
+        What the network is told of them a protocol, as `Guide.of` gives it, on the processor.
     """
 
     windows: dict[str, Tensor]
     sharp: dict[str, Tensor]
-    flow: dict[str, Tensor] | None = None
+    guides: dict[str, dict[str, Tensor]]
 
     @classmethod
-    def make(cls, clips: list[Clip], blur: BlurSettings, shape: WindowShape) -> Validation:
+    def make(cls, clips: list[Clip], blur: BlurSettings, guide: Guide) -> Validation:
         """Blur these clips; the same clips and settings always give the same windows."""
+        shape = guide.shape
         windows: dict[str, Tensor] = {}
         sharp: dict[str, Tensor] = {}
-        flow: dict[str, Tensor] = {}
+        guides: dict[str, dict[str, Tensor]] = {}
         chosen = [k for k in FRAMES if k < blur.length] or [blur.length // 2]
         side = blur.size // shape.multiple * shape.multiple
         for name, settings in protocols(blur).items():
-            given, truth, moved = [], [], []
+            given, truth, told = [], [], []
             for clip in clips:
                 height, width = clip.frames.shape[1:3]
                 region = (width / 2, height / 2, float(min(height, width, blur.size * 1.25)))
@@ -81,12 +82,10 @@ class Validation:
                     numbers = np.array([window_indices(k, blur.length, shape.frames) for k in chosen])
                     given += [blurred[row].flatten(0, 1) for row in numbers]
                     truth += [segment.sharp[k, ..., :side, :side] for k in chosen]
-                    if shape.takes_flow:
-                        moved.append(windows_flow(blurred, numbers).flatten(1, 2))
+                    told.append(guide.of(blurred, numbers))
             windows[name], sharp[name] = torch.stack(given), torch.stack(truth)
-            if shape.takes_flow:
-                flow[name] = torch.cat(moved)
-        return cls(windows, sharp, flow if shape.takes_flow else None)
+            guides[name] = {key: torch.cat([each[key].cpu() for each in told]) for key in told[0]}
+        return cls(windows, sharp, guides)
 
     @torch.no_grad()
     def measure(self, network: nn.Module, weights: dict[str, Tensor]) -> dict[str, dict[str, float]]:
@@ -99,9 +98,8 @@ class Validation:
                 given = windows[i : i + BATCH].to(device).float() / 255
                 truth = self.sharp[name][i : i + BATCH].to(device).float() / 255
                 given = given.contiguous(memory_format=torch.channels_last)
-                guides = {}
-                if self.flow is not None:
-                    guides["flow"] = self.flow[name][i : i + BATCH].to(device)
+                parts = {key: value[i : i + BATCH].to(device) for key, value in self.guides[name].items()}
+                guides = as_inputs(parts)
                 with torch.autocast(device.type, torch.bfloat16):
                     change = torch.func.functional_call(network, weights, (given,), guides)
                 central = central_frame(given)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fvdeblur.faces import TrackedFace
 from fvdeblur.media import FramePlanes
 from fvdeblur.morphable import Coefficients
-from fvdeblur.morphable.reader import FaceReader
+from fvdeblur.morphable.reader import MOST_OF_PERSON, FaceReader
 from fvdeblur.morphable.regressor import Regressor
 from fvdeblur.restoration.crops import CropPlan, plan_crop
 from fvdeblur.restoration.priors import FaceTracks
@@ -105,6 +105,15 @@ def test_identity_is_the_persons(tracks: FaceTracks) -> None:
     first, last = (tracks.at(k, 0).coefficients.identity[0, 0] for k in (0, 3))  # type: ignore[union-attr]
     assert first == last
     assert abs(float(first) - 120 / 255) < 0.05
+
+
+def test_a_long_track_keeps_its_clearest_readings(tracks: FaceTracks) -> None:
+    for position in range(3 * MOST_OF_PERSON):
+        tracks.see(position, planes(60 + position), [face(0, 100, 100)])
+        tracks.forget(position - 4)
+        reading = tracks.at(position, 0)
+        assert reading is not None
+    assert 60 / 255 < float(reading.coefficients.identity[0, 0]) < 160 / 255
 
 
 def test_what_is_past_is_forgotten(tracks: FaceTracks) -> None:

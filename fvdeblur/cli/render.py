@@ -1,0 +1,126 @@
+"""``fvdeblur render``: show the 3D faces that are read, beside each frame of a video or of every video in a folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fvdeblur.cli.batch import run_each
+from fvdeblur.cli.messages import counted, say, shown
+from fvdeblur.cli.options import debug_option, timecode
+from fvdeblur.errors import OutputError, UsageError
+from fvdeblur.restoration.settings import Settings
+
+if TYPE_CHECKING:
+    from fvdeblur.restoration.rendering import FaceRenderer, RenderSummary
+
+
+@click.command()
+@click.argument("input", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Where to write (for a folder: the folder to write to).  [default: <stem>.rendered<suffix> beside it]",
+)
+@click.option(
+    "--json",
+    "rows",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a line of JSON a frame and face: track, box, doubt, angles, coefficients (for a folder: the folder "
+    "to write <name>.jsonl to).",
+)
+@click.option("--device", default=Settings.device, show_default=True, help="auto, cpu or cuda[:N].")
+@click.option("--start", callback=timecode, metavar="TIME", help="Keep from here (seconds or [H:]M:S).")
+@click.option("--end", callback=timecode, metavar="TIME", help="Keep up to here (seconds or [H:]M:S).")
+@click.option(
+    "--min-face",
+    type=float,
+    default=Settings.min_face,
+    show_default=True,
+    metavar="PIXELS",
+    help="Leave smaller faces alone.",
+)
+@click.option("--codec", help="Codec family or encoder.  [default: the source's]")
+@click.option(
+    "--crf", type=float, help="Quality of the encoder; smaller is better.  [default: by codec, H.264 17]"
+)
+@click.option("--preset", help="Speed of the encoder.  [default: by codec, H.264 fast]")
+@click.option("--detector", default=Settings.detector, show_default=True, help="auto, centerface or scrfd.")
+@click.option(
+    "--threads", type=int, default=Settings.threads, show_default=True, help="Threads a stage; 0 chooses."
+)
+@click.option("--overwrite", is_flag=True, help="Replace an output that is there already.")
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+@debug_option
+def render(
+    input: Path, output: Path | None, rows: Path | None, quiet: bool, debug: bool, **values: Any
+) -> int:
+    """Show the 3D faces read in INPUT, a video or a folder of videos.
+
+    Beside each frame stands the same in grey and darker, with the rendered faces in their places, so that it can be
+    seen how well they fit. Faces that cannot be read well fade.
+    """
+    if not os.path.exists(input):
+        raise UsageError(f"{shown(input)}: there is no such file or folder")
+    from fvdeblur.restoration import FaceRenderer, find_videos
+
+    if not input.is_dir():
+        _render_one(FaceRenderer(Settings(**values)), input, output, rows, quiet)
+        return 0
+    videos = find_videos(input)
+    folders = [folder for folder in (output, rows) if folder is not None]
+    for folder in folders:
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise UsageError(f"{shown(folder)}: is not a folder; for a folder of videos, give a folder")
+    renderer = FaceRenderer(Settings(**values))
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{shown(folder)}: cannot make this folder ({error.strerror})") from error
+
+    def work(video: Path) -> None:
+        target = None if output is None else output / video.name
+        _render_one(renderer, video, target, None if rows is None else rows / f"{video.name}.jsonl", quiet)
+
+    return run_each(videos, work, debug)
+
+
+def _render_one(
+    renderer: FaceRenderer, video: Path, output: Path | None, rows: Path | None, quiet: bool
+) -> None:
+    from fvdeblur.cli.progress import ProgressDisplay
+
+    if quiet:
+        for line in renderer.run(video, output, rows=rows).damage:
+            say(f"{shown(video)}: damaged input: {line}")
+        return
+    with ProgressDisplay(video.name) as display:
+        summary = renderer.run(video, output, rows=rows, progress=display.update)
+    for line in render_summary_lines(summary):
+        click.echo(line)
+
+
+def render_summary_lines(summary: RenderSummary) -> list[str]:
+    """The closing summary, one line a subject."""
+    rate = summary.frames / summary.seconds if summary.seconds > 0 else 0.0
+    lines = [shown(summary.output)]
+    if summary.rows is not None:
+        lines.append(shown(summary.rows))
+    frames, people = counted(summary.frames, "frame"), counted(summary.people, "face track")
+    if summary.people == 0:
+        lines.append(f"  no faces found in {frames}")
+    else:
+        lines.append(f"  {frames}, {people}, {counted(summary.drawn, 'face')} drawn")
+    if summary.left_out:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(summary.left_out.items()))
+        lines.append(f"  not drawn: {reasons}")
+    lines += [f"  damaged input: {line}" for line in summary.damage]
+    lines += [f"  note: {line}" for line in summary.notes]
+    lines.append(f"  {summary.seconds:.1f} s ({rate:.1f} frames/s) on {summary.device}")
+    return lines

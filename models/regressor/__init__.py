@@ -1,0 +1,1 @@
+"""The released regressor: the network that reads 3D faces."""
