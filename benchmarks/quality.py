@@ -42,8 +42,10 @@ from fvdeblur.datasets.protocols import PROTOCOLS, apply
 from fvdeblur.errors import InputError
 from fvdeblur.evaluation import psnr, ssim
 from fvdeblur.faces import create_detector
-from fvdeblur.networks import window_indices
+from fvdeblur.networks import WindowShape, window_indices, window_table
 from fvdeblur.restoration import Restorer
+from fvdeblur.restoration.priors import Guides
+from fvdeblur.training.guides import Guide, as_inputs
 
 SIZE, LENGTH = 288, 14
 PROTOCOL = BlurSettings(
@@ -108,12 +110,31 @@ def blurred_by(name: str, clip: Clip, boxes: list[Box], seed: int) -> tuple[Fram
 def restore(restorer: Restorer, frames: Frames) -> Frames:
     """Restore every frame of a sequence, uint8 [T, H, W, 3] in and out."""
     given = frames.astype(np.float32) / np.float32(255)
+    guides = _guides(restorer, frames)
     restored = []
     for k in range(len(given)):
-        change = restorer.changes([given[window_indices(k, len(given), restorer.frames)]])[0]
+        window = given[window_indices(k, len(given), restorer.frames)]
+        change = restorer.changes([window], guides[k : k + 1])[0]
         picture = given[k] if change is None else given[k] + change
         restored.append(np.clip(np.round(picture * 255), 0, 255).astype(np.uint8))
     return np.stack(restored)
+
+
+def _guides(restorer: Restorer, frames: Frames) -> list[Guides]:
+    """What the network is told of the face in every frame; empty where it asks nothing."""
+    if restorer.reader is None:
+        return []
+    shape = WindowShape(
+        restorer.frames, restorer.multiple, False, restorer.prior_channels, restorer.identity_size
+    )
+    guide = Guide(shape)
+    guide.reader = restorer.reader
+    pictures = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    told = as_inputs(guide.of(pictures, window_table(len(frames), restorer.frames)))
+    return [
+        Guides(*(told[name][k] if name in told else None for name in ("prior", "identity")))
+        for k in range(len(frames))
+    ]
 
 
 def through_h264(frames: Frames, crf: int = 23) -> Frames:
@@ -233,6 +254,9 @@ def _mean(table: list[dict[str, Any]]) -> dict[str, float]:
 @click.option("--data", required=True, help="Folder with clips.tsv and clips/.")
 @click.option("--model", default="fvd", show_default=True)
 @click.option("--weights", type=click.Path(path_type=Path), help="Other weights for this model's network.")
+@click.option(
+    "--option", "options", multiple=True, metavar="NAME=VALUE", help="Option of the network of these weights."
+)
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--precision", default="auto", show_default=True)
 @click.option("--clips", "count", type=int, help="Measure on the first N clips only.")
@@ -252,6 +276,7 @@ def main(
     data: str,
     model: str,
     weights: Path | None,
+    options: tuple[str, ...],
     device: str,
     precision: str,
     count: int | None,
@@ -261,7 +286,7 @@ def main(
     full: bool,
 ) -> None:
     """Measure a model on the validation identities; JSON on standard output."""
-    restorer = _restorer(model, weights, device, precision)
+    restorer = _restorer(model, weights, device, precision, options)
     clips = load_clips(data, "validation", limit=120)[:count]
     with torch.inference_mode():
         if protocols:
@@ -281,7 +306,9 @@ def main(
     click.echo(json.dumps({**head, **results}, indent=1))
 
 
-def _restorer(model: str, weights: Path | None, device: str, precision: str) -> Restorer:
+def _restorer(
+    model: str, weights: Path | None, device: str, precision: str, options: Sequence[str]
+) -> Restorer:
     if weights is None:
         return Restorer(model, device, precision)
     from safetensors.torch import load_file
@@ -290,7 +317,8 @@ def _restorer(model: str, weights: Path | None, device: str, precision: str) -> 
     from fvdeblur.restoration.weights import read_card
 
     card = read_card(model)
-    network = networks.create(card.network, **card.options)
+    changed = {name: json.loads(value) for name, value in (option.split("=", 1) for option in options)}
+    network = networks.create(card.network, **{**card.options, **changed})
     network.load_state_dict({key: value.float() for key, value in load_file(weights).items()})
     return Restorer.of(network.eval().requires_grad_(False), card, device, precision)
 

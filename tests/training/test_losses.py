@@ -8,6 +8,8 @@ import torch
 
 from fvdeblur.training import losses
 
+LOSSES = [losses.charbonnier, losses.euclidean, losses.frequency, losses.log_error]
+
 
 @pytest.fixture(scope="module")
 def pair() -> tuple[np.ndarray, np.ndarray]:
@@ -47,7 +49,14 @@ def test_log_error(pair: tuple[np.ndarray, np.ndarray]) -> None:
     assert costs[0] == pytest.approx(costs[1], rel=1e-6)
 
 
-@pytest.mark.parametrize("loss", [losses.charbonnier, losses.frequency, losses.log_error])
+def test_euclidean(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    """The norm of equation (4): of the whole patch, not squared, then the mean over the patches."""
+    norms = np.linalg.norm((pair[0].astype(np.float64) - pair[1]).reshape(2, -1), axis=1)
+    assert norms[0] != pytest.approx(norms[1], rel=0.1)
+    assert losses.euclidean(*tensors(pair)).item() == pytest.approx(norms.mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
 def test_the_way_down_leads_to_the_sharp_patch(loss, pair) -> None:
     restored, sharp = tensors(pair)
     value = loss(restored, sharp)
@@ -57,7 +66,7 @@ def test_the_way_down_leads_to_the_sharp_patch(loss, pair) -> None:
     assert loss(sharp, sharp) < value
 
 
-@pytest.mark.parametrize("loss", [losses.charbonnier, losses.frequency, losses.log_error])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_a_perfect_patch_gives_a_finite_gradient(loss, pair) -> None:
     sharp = torch.from_numpy(pair[1])
     restored = sharp.clone().requires_grad_()

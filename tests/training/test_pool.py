@@ -8,10 +8,11 @@ import torch
 from face_material import panned_clip, photograph, still
 
 from fvdeblur.datasets import Clip, Segment, load_clips, load_stills
-from fvdeblur.networks import window_table
+from fvdeblur.networks import WindowShape, window_table
 from fvdeblur.networks.fvd import aligned_neighbours
 from fvdeblur.training import TrainConfig
-from fvdeblur.training.pool import Batch, Drawn, Pool, Segments, windows_flow
+from fvdeblur.training.guides import Guide, windows_flow
+from fvdeblur.training.pool import Batch, Drawn, Pool, Segments
 
 Batches = list[Batch]
 MADE = Segment(torch.zeros(0), torch.zeros(0), torch.zeros(0), 0.0, (0.0, 0.0, 0.0), 0, 1)
@@ -31,8 +32,8 @@ def equal(first: Batches, second: Batches) -> bool:
 
 
 def test_batches_have_the_shape_of_the_recipe(config: TrainConfig) -> None:
-    windows, sharp, flow = batches(config, 0, 1)[0]
-    assert flow is None
+    windows, sharp, guides = batches(config, 0, 1)[0]
+    assert guides == {}
     assert windows.shape == (2, 15, 32, 32)
     assert sharp.shape == (2, 3, 32, 32)
     assert windows.dtype == sharp.dtype == torch.float32
@@ -87,7 +88,7 @@ def test_blurred_patches_are_likelier(config: TrainConfig) -> None:
 
     class Made(Segments):
         def __getitem__(self, index: int) -> Drawn:
-            return Drawn(segment, None)
+            return Drawn(segment, {})
 
     pool = Pool(Made(config, [], [], "cpu"), config, window_table(config.blur.length, 1), 0)
     drawn = torch.cat(
@@ -152,18 +153,19 @@ def test_the_flow_of_a_patch_moves_its_neighbours_onto_it(config: TrainConfig, w
     """Whether mirrored, turned back in time or between two vectors."""
     blur = dataclasses.replace(config.blur, size=96, exposure=(0.0, 0.0), noise=0, compression_share=0)
     config = dataclasses.replace(config, blur=blur, patch=64, batch=40, workers=workers, stills_share=0.0)
-    windows = window_table(config.blur.length, 5)
-    segments = Segments(config, [panned_clip(25, 3, size=160)], [], "cpu", windows)
-    batch = Pool(segments, config, windows, 0).batch(0)
-    assert batch.flow is not None
-    assert batch.flow.shape == (40, 8, 16, 16)
+    guide = Guide(WindowShape(5, 4, takes_flow=True))
+    segments = Segments(config, [panned_clip(25, 3, size=160)], [], "cpu", guide)
+    batch = Pool(segments, config, window_table(config.blur.length, 5), 0).batch(0)
+    flow = batch.guides["flow"]
+    assert set(batch.guides) == {"flow"}
+    assert flow.shape == (40, 8, 16, 16)
     centre = batch.sharp.repeat(1, 4, 1, 1)
     neighbours = torch.cat([batch.windows[:, :6], batch.windows[:, 9:]], dim=1)
     inner = (..., slice(16, -16), slice(16, -16))
     apart = (neighbours - centre)[inner].abs().mean(dim=(1, 2, 3))
-    left = (aligned_neighbours(batch.windows, batch.flow) - centre)[inner].abs().mean(dim=(1, 2, 3))
+    left = (aligned_neighbours(batch.windows, flow) - centre)[inner].abs().mean(dim=(1, 2, 3))
     assert (left < 0.5 * apart).float().mean() > 0.9
-    across = batch.flow[:, 0].mean(dim=(1, 2))
+    across = flow[:, 0].mean(dim=(1, 2))
     assert across.min() < -2
     assert across.max() > 2
 

@@ -7,7 +7,12 @@ import pytest
 from fvdeblur import networks
 from fvdeblur.datasets import BlurSettings
 from fvdeblur.errors import UsageError
+from fvdeblur.networks import WindowShape
 from fvdeblur.training import TrainConfig, load_config
+from fvdeblur.training.guides import Guide
+from fvdeblur.training.loop import learning_rate
+
+MODELS = Path(__file__).parents[2] / "models"
 
 
 @pytest.fixture
@@ -31,11 +36,28 @@ def test_values_and_overrides(recipe: Path) -> None:
     assert config.blur == BlurSettings(size=160, speed=(1, 2.5), strides=(2,))
 
 
-def test_the_released_recipe_fits() -> None:
-    path = Path(__file__).parents[2] / "models" / "fvd" / "train.toml"
-    config = load_config(path, data="somewhere")
+@pytest.mark.parametrize("name", ["fvd", "ren2019"])
+def test_the_recipes_fit(name: str) -> None:
+    config = load_config(MODELS / name / "train.toml", data="somewhere")
+    assert config.network == name
     network = networks.create(config.network, **config.network_options)
     assert config.patch % network.multiple == 0
+    Guide(WindowShape.of(network))  # what it wants can be made
+
+
+def test_the_recipe_of_ren2019_is_the_papers() -> None:
+    """Sections 3.2 and 4.1: Adam at 1e-4, times 0.3 every 50,000 of 400,000 steps, 16 patches of 256x256, L_c."""
+    config = load_config(MODELS / "ren2019" / "train.toml", data="somewhere")
+    assert (config.optimiser, config.loss, config.schedule) == ("adam", "euclidean", "steps")
+    assert (config.steps, config.batch, config.patch) == (400_000, 16, 256)
+    assert (config.frequency_weight, config.log_error_weight, config.weight_decay) == (0, 0, 0)
+    assert config.protocols == {"average-5": 1.0}
+    expected = {0: 1e-4, 49_999: 1e-4, 50_000: 3e-5, 399_999: 1e-4 * 0.3**7}
+    for step, rate in expected.items():
+        assert learning_rate(config, step) == pytest.approx(rate)
+    network = networks.create(config.network, **config.network_options)
+    assert WindowShape.of(network) == WindowShape(5, 4, takes_flow=False, prior_channels=3, identity_size=80)
+    assert network.head.weight.shape == (32, 15, 5, 5)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +88,12 @@ def test_the_released_recipe_fits() -> None:
         ("patches_per_segment = 0", "patches_per_segment must be at least 1"),
         ("workers = -1", "workers must not be negative"),
         ("ema = 1", "ema must be at least 0 and below 1"),
+        ("prior_dropout = 1.1", r"prior_dropout must lie in 0\.\.1"),
+        ("regressor = 3", "regressor must be str"),
+        ('loss = "l1"', "loss must be one of charbonnier, euclidean"),
+        ('optimiser = "sgd"', "optimiser must be one of muon, adam"),
+        ('schedule = "linear"', "schedule must be one of cosine, steps"),
+        ("decay_steps = 0", "decay_steps must be at least 1"),
         ("[protocols]\nhaze = 0.1", "unknown protocol 'haze'; known are: average-5"),
         ("[protocols]\ngaussian = 2", r"protocols.gaussian must lie in 0\.\.1"),
         ('[protocols]\ngaussian = "often"', r"protocols.gaussian must lie in 0\.\.1"),

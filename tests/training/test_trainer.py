@@ -5,19 +5,21 @@ import json
 import math
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from guide_material import write_regressor
 from safetensors.torch import load_file, save_file
 
 from fvdeblur import networks
-from fvdeblur.datasets import load_stills
+from fvdeblur.datasets import Segment, load_stills, synthesise
 from fvdeblur.errors import InputError, OutputError, UsageError
 from fvdeblur.networks import window_table
 from fvdeblur.training import TrainConfig, checkpoints, losses, train, trainer
+from fvdeblur.training.guides import Guide
 from fvdeblur.training.loop import learning_rate
 
 State = dict[str, Any]
@@ -72,6 +74,95 @@ def test_the_rate_rises_and_falls() -> None:
     assert learning_rate(dataclasses.replace(config, warmup=0), 0) == pytest.approx(1e-3)
 
 
+def test_the_rate_falls_in_steps() -> None:
+    config = TrainConfig(schedule="steps", decay_steps=20, steps=110, warmup=10, learning_rate=1e-3)
+    rates = [learning_rate(config, step) for step in range(110)]
+    assert rates[:10] == pytest.approx([1e-4 * (i + 1) for i in range(10)])
+    assert rates[10:20] == pytest.approx([1e-3] * 10)
+    assert rates[20:40] == pytest.approx([3e-4] * 20)
+    assert rates[40:60] == pytest.approx([9e-5] * 20)
+    assert rates[100:] == pytest.approx([1e-3 * 0.3**5] * 10)
+
+
+def test_adam_is_adam(config: TrainConfig, tmp_path: Path) -> None:
+    """The same steps as torch's own Adam on the same batches, with equation (4) as the loss."""
+    config = dataclasses.replace(
+        config,
+        **{"optimiser": "adam", "loss": "euclidean", "frequency_weight": 0.0, "log_error_weight": 0.0},
+        **{"weight_decay": 0.0, "gradient_clip": math.inf, "schedule": "steps", "decay_steps": 3},
+        **{"steps": 5, "warmup": 0, "learning_rate": 1e-3, "stills_share": 1.0},
+    )
+    train(config, tmp_path, report=quiet)
+    torch.manual_seed(config.seed)
+    network = networks.create(config.network, **config.network_options)
+    network = network.to(memory_format=torch.channels_last)
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3, betas=(0.9, 0.999))
+    schedule = torch.optim.lr_scheduler.StepLR(optimiser, 3, 0.3)
+    segments = trainer.Segments(config, [], load_stills(config.data), "cpu")
+    pool = trainer.Pool(segments, config, window_table(config.blur.length, 5), 0)
+    for step in range(5):
+        windows, sharp, _ = pool.batch(step)
+        with torch.autocast("cpu", torch.bfloat16):
+            change = network(windows.contiguous(memory_format=torch.channels_last))
+        optimiser.zero_grad()
+        (windows[:, 6:9] + change.float() - sharp).flatten(1).norm(dim=1).mean().backward()
+        optimiser.step()
+        schedule.step()
+    start, trained = initial_weights(config), checkpoint(tmp_path)["network"]
+    for name, value in network.state_dict().items():
+        moved, apart = ((other - value).norm() for other in (start[name], trained[name]))
+        assert apart <= 0.05 * moved
+
+
+def test_another_optimiser_does_not_go_on(config: TrainConfig, tmp_path: Path) -> None:
+    for first, second in (("adam", "muon"), ("muon", "adam")):
+        run = tmp_path / first
+        train(dataclasses.replace(config, optimiser=first), run, max_minutes=0.0, report=quiet)
+        with pytest.raises(UsageError, match=r"checkpoint\.pt: belongs to another optimiser"):
+            train(dataclasses.replace(config, optimiser=second), run, report=quiet)
+        assert train(dataclasses.replace(config, optimiser=first, steps=2), run, report=quiet)["step"] == 2
+
+
+class Truth(Guide):
+    """Tells the sharp central frames as faces; the last of ``made`` is the segment that was blurred last."""
+
+    made: ClassVar[list[Segment]] = []
+
+    def of(self, blurred: torch.Tensor, windows: np.ndarray) -> dict[str, torch.Tensor]:
+        segment = self.made[-1]
+        assert torch.equal(segment.blurred, blurred)
+        truth = segment.sharp[windows[:, windows.shape[1] // 2]]
+        return {"prior": torch.cat([truth, torch.full_like(truth[:, :1], 255)], dim=1)}
+
+
+@pytest.mark.parametrize("name", ["fvd", "ren2019"])
+def test_a_face_that_shows_the_truth_is_learned_from(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def remembered(*given: Any, **options: Any) -> Segment:
+        Truth.made.append(synthesise(*given, **options))
+        return Truth.made[-1]
+
+    for module in ("pool", "trainer"):
+        monkeypatch.setattr(f"fvdeblur.training.{module}.synthesise", remembered)
+    monkeypatch.setattr(trainer, "Guide", Truth)
+    options = config.network_options if name == "fvd" else {"width": 8, "identity_size": 0}
+    config = dataclasses.replace(
+        config,
+        **{"network": name, "network_options": {**options, "prior_channels": 4}},
+        **{"stills_share": 1.0, "steps": 60, "batch": 4, "patches_per_segment": 10**6, "log_every": 30},
+        learning_rate=2e-2 if name == "fvd" else 2e-3,
+    )
+    told, untold = (
+        train(dataclasses.replace(config, prior_dropout=dropout), tmp_path / str(dropout), report=quiet)
+        for dropout in (0.0, 1.0)
+    )
+    assert told["blurred_db"] == untold["blurred_db"]
+    assert told["loss"] < untold["loss"]
+    assert told["gain_db"] > untold["gain_db"] + 0.8
+    assert cv2.imread(str(tmp_path / "0.0" / "sample.png")).shape == (4 * 48, 3 * 48, 3)
+
+
 def test_training_restores(config: TrainConfig, tmp_path: Path) -> None:
     motion = dataclasses.replace(
         config.blur, exposure=(2.0, 3.0), speed=(2.0, 3.0), sharp_share=0.0, noise=0.0, compression_share=0.0
@@ -111,13 +202,18 @@ def test_training_restores(config: TrainConfig, tmp_path: Path) -> None:
         assert loss(restored, sharp) < loss(windows[:, 6:9], sharp)
 
 
-@pytest.mark.parametrize(("workers", "takes_flow"), [(0, False), (1, True)])
+@pytest.mark.parametrize(
+    ("workers", "changes"), [(0, {}), (1, {"takes_flow": True, "prior_channels": 7, "identity_size": 80})]
+)
 def test_an_interrupted_run_goes_on_exactly(
-    config: TrainConfig, tmp_path: Path, workers: int, takes_flow: bool
+    config: TrainConfig, tmp_path: Path, workers: int, changes: dict[str, Any]
 ) -> None:
-    options = {**config.network_options, "takes_flow": takes_flow}
+    options = {**config.network_options, **changes}
     protocols = {"gaussian": 0.3, "sharp": 0.2}
-    config = dataclasses.replace(config, workers=workers, network_options=options, protocols=protocols)
+    regressor = str(write_regressor(tmp_path / "regressor.safetensors"))
+    config = dataclasses.replace(
+        config, workers=workers, network_options=options, protocols=protocols, regressor=regressor
+    )
     train(config, tmp_path / "whole", report=quiet)
 
     def interrupt(line: str) -> None:
@@ -336,6 +432,15 @@ def test_what_does_not_fit_is_named(config: TrainConfig, tmp_path: Path) -> None
     for device in ("gpu", "meta", "cuda:99"):
         with pytest.raises(UsageError, match=device):
             train(config, tmp_path, device=device, report=quiet)
+    guided = {**config.network_options, "prior_channels": 4}
+    missing = dataclasses.replace(
+        config, network_options=guided, regressor=str(tmp_path / "none.safetensors")
+    )
+    with pytest.raises(InputError, match=r"none\.safetensors: no weights of the regressor"):
+        train(missing, tmp_path / "run", report=quiet)
+    other = {**config.network_options, "identity_size": 7}
+    with pytest.raises(UsageError, match="identity_size must be 0 or 80 to be trained, got 7"):
+        train(dataclasses.replace(config, network_options=other), tmp_path / "run", report=quiet)
     with pytest.raises(UsageError, match=r"patch \(30\) must be a multiple of 4"):
         train(dataclasses.replace(config, patch=30), tmp_path, report=quiet)
     with pytest.raises(UsageError, match=r"clips\.tsv"):

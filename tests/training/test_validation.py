@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from face_material import panned_clip
+from guide_material import GUIDED, PictureGuide
 from torch import Tensor, nn
 
 from fvdeblur.datasets import Clip
@@ -15,6 +16,7 @@ from fvdeblur.evaluation import psnr
 from fvdeblur.networks import WindowShape
 from fvdeblur.networks.fvd import aligned_neighbours
 from fvdeblur.training import TrainConfig, train
+from fvdeblur.training.guides import Guide, as_inputs
 from fvdeblur.training.validation import Validation, decibels
 
 
@@ -52,13 +54,13 @@ def test_decibels_are_psnr() -> None:
 
 
 def test_the_figures_are_those_of_the_windows(config: TrainConfig, clips: list[Clip]) -> None:
-    validation = Validation.make(clips, config.blur, WindowShape(5, 4, takes_flow=False))
+    validation = Validation.make(clips, config.blur, Guide(WindowShape(5, 4, takes_flow=False)))
     assert set(validation.windows) == {"motion", "motion-compressed"}
     for name, windows in validation.windows.items():
         assert windows.dtype == torch.uint8
         assert windows.shape == (3 * 2 * 1, 15, 48, 48)  # of six frames only the fourth is in the middle
         assert validation.sharp[name].shape == (6, 3, 48, 48)
-    again = Validation.make(clips, config.blur, WindowShape(5, 4, takes_flow=False))
+    again = Validation.make(clips, config.blur, Guide(WindowShape(5, 4, takes_flow=False)))
     assert all(torch.equal(windows, again.windows[name]) for name, windows in validation.windows.items())
 
     for share, gain in ((0.0, 0.0), (0.5, 20 * np.log10(2))):
@@ -75,13 +77,12 @@ def test_the_figures_are_those_of_the_windows(config: TrainConfig, clips: list[C
 
 
 def test_flow_is_that_of_the_windows(config: TrainConfig, clips: list[Clip]) -> None:
-    plain = Validation.make(clips, config.blur, WindowShape(5, 4, takes_flow=False))
-    assert plain.flow is None
-    validation = Validation.make(clips, config.blur, WindowShape(5, 4, takes_flow=True))
-    assert validation.flow is not None
+    plain = Validation.make(clips, config.blur, Guide(WindowShape(5, 4, takes_flow=False)))
+    assert plain.guides == {"motion": {}, "motion-compressed": {}}
+    validation = Validation.make(clips, config.blur, Guide(WindowShape(5, 4, takes_flow=True)))
     for name, windows in validation.windows.items():
         assert torch.equal(windows, plain.windows[name])
-        flow = validation.flow[name]
+        flow = as_inputs(validation.guides[name])["flow"]
         assert flow.shape == (6, 8, 12, 12)
         given = windows.float() / 255
         inner = (..., slice(8, -8), slice(8, -8))
@@ -89,6 +90,27 @@ def test_flow_is_that_of_the_windows(config: TrainConfig, clips: list[Clip]) -> 
         neighbours = torch.cat([given[:, :6], given[:, 9:]], dim=1)
         apart = (neighbours - centre)[inner].abs().mean()
         assert (aligned_neighbours(given, flow) - centre)[inner].abs().mean() < 0.7 * apart
+
+
+def test_the_faces_are_those_of_the_windows(config: TrainConfig, clips: list[Clip]) -> None:
+    validation = Validation.make(clips, config.blur, PictureGuide(GUIDED))
+    for name, windows in validation.windows.items():
+        inputs = as_inputs(validation.guides[name])
+        assert torch.equal(inputs["identity"][:, 0], torch.full((6,), 3.0 + 1))  # the fourth of six frames
+        assert (inputs["prior"][:, :3] - windows[:, 6:9].float() / 255).abs().max() < 1e-6
+
+    class Shown(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(()))
+
+        def forward(self, windows: Tensor, prior: Tensor, identity: Tensor) -> Tensor:
+            assert identity.shape == (len(windows), 80)
+            return self.weight + prior[:, :3] - windows[:, 6:9]
+
+    network = Shown()
+    for figure in validation.measure(network, dict(network.named_parameters())).values():
+        assert figure["gain_db"] == pytest.approx(0, abs=0.01)
 
 
 def test_a_run_validates_on_the_people_held_out(
