@@ -9,7 +9,7 @@ from fvdeblur.morphable.model import MorphableModel
 from fvdeblur.morphable.reader import Reading
 from fvdeblur.morphable.renderer import render
 
-SURE, LOST = 3.5, 7.0
+SURE, LOST = 4.0, 8.0
 """Doubt, in % of the eye distance, up to which a reading is believed, and from which on the prior is switched off."""
 
 
