@@ -6,18 +6,22 @@ import json
 from pathlib import Path
 
 import pytest
+import skimage.data
 import torch
 from safetensors.torch import load, save
 
 from fvdeblur.errors import InputError, UsageError
+from fvdeblur.morphable import landmarks
+from fvdeblur.morphable.reader import FaceReader
 from fvdeblur.released import models_folder
 from fvdeblur.restoration import Deblurrer, load_model, model_names
-from fvdeblur.restoration.weights import read_card
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = sorted(path.parent.name for path in (ROOT / "models").glob("*/__init__.py"))
-RELEASED = sorted(path.parent.name for path in (ROOT / "models").glob("*/weights.safetensors"))
-OTHERS = ["face3d", "fitting"]
+RELEASED = sorted(
+    {path.parent.name for path in (ROOT / "models").glob("*/weights.safetensors")} - {"regressor"}
+)
+OTHERS = ["face3d", "fitting", "regressor"]
 
 
 def change_card(home: Path, **values: object) -> None:
@@ -43,10 +47,24 @@ def test_the_default_model_is_released() -> None:
     assert models_folder() == ROOT / "models"
 
 
-@pytest.mark.parametrize("name", RELEASED)
+@pytest.mark.parametrize("name", [*RELEASED, "regressor"])
 def test_the_digest_on_the_card_is_that_of_the_weights(name: str) -> None:
     data = (ROOT / "models" / name / "weights.safetensors").read_bytes()
-    assert hashlib.sha256(data).hexdigest() == read_card(name).sha256
+    assert (
+        hashlib.sha256(data).hexdigest()
+        == json.loads((ROOT / "models" / name / "config.json").read_text())["sha256"]
+    )
+
+
+def test_the_released_regressor_reads_a_face() -> None:
+    """Where the eyes of a photograph are, and that a patch of its background is none."""
+    picture = torch.from_numpy(skimage.data.astronaut()).permute(2, 0, 1)[None] / 255
+    reader = FaceReader()
+    reading = reader.read(picture[..., 15:195, 135:315])
+    eyes = landmarks(reader.model, reading.coefficients, 180, "5")[0, :2]
+    assert (eyes - torch.tensor([[67.0, 87.0], [111.0, 88.0]])).norm(dim=1).max() < 6
+    assert float(reading.doubt) < 4
+    assert float(reader.read(picture[..., 330:500, 330:500]).doubt) > 8
 
 
 @pytest.mark.parametrize("name", RELEASED)

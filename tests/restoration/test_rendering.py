@@ -225,11 +225,11 @@ def test_a_row_is_rounded() -> None:
         3,
         0.12345678,
         TrackedFace(2, box, 0.9, None),
-        Reading(Coefficients.split(vector), torch.tensor([8.0])),
+        Reading(Coefficients.split(vector), torch.tensor([SURE + (LOST - SURE) / 3])),
     )
     assert (row["frame"], row["time"], row["track"], row["box"]) == (3, 0.123457, 2, [1.23, 2, 3, 4])
     assert row["coefficients"] == [round(value, 5) for value in vector[0].tolist()]
-    assert (row["doubt"], row["trust"]) == (8.0, 0.6667)
+    assert (row["doubt"], row["trust"]) == (round(SURE + (LOST - SURE) / 3, 3), 0.6667)
     assert row["pitch"] == pytest.approx(math.degrees(233 / 7), abs=2e-3)
     assert row["roll"] == pytest.approx(math.degrees(235 / 7), abs=2e-3)
     assert json.loads(json.dumps(row)) == row
