@@ -49,19 +49,13 @@ from benchmarks.regressor_measurements import (
 from benchmarks.regressor_pictures import draw_photographs, draw_sheet
 from benchmarks.regressor_tables import print_cost, print_doubts, print_landmarks, print_quality
 from fvdeblur import released
-from fvdeblur.morphable.reader import FaceReader, load_regressor
-from fvdeblur.morphable.regressor import Regressor, create_regressor
+from fvdeblur.morphable.reader import FaceReader, load_regressor, read_regressor
+from fvdeblur.morphable.regressor import Regressor
 
 
 def load(weights: Path | None, network: str) -> Regressor:
     """The released regressor, or other weights of a network, ready for inference."""
-    if weights is None:
-        return load_regressor()
-    from safetensors.torch import load_file
-
-    regressor = create_regressor(network)
-    regressor.load_state_dict({key: value.float() for key, value in load_file(weights).items()})
-    return regressor.eval().requires_grad_(False)
+    return load_regressor() if weights is None else read_regressor(weights, network)
 
 
 FILE = click.Path(path_type=Path, dir_okay=False)

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from fvdeblur.restoration.settings import Settings
+
 Command = Callable[..., Any]
 
 debug_option = click.option("--debug", is_flag=True, help="Show where an error came from.")
@@ -34,8 +36,44 @@ _TRAINING = (
 )
 
 
+_VIDEO = (
+    click.option("--start", callback=timecode, metavar="TIME", help="Keep from here (seconds or [H:]M:S)."),
+    click.option("--end", callback=timecode, metavar="TIME", help="Keep up to here (seconds or [H:]M:S)."),
+    click.option(
+        "--min-face",
+        type=float,
+        default=Settings.min_face,
+        show_default=True,
+        metavar="PIXELS",
+        help="Leave smaller faces alone.",
+    ),
+    click.option("--codec", help="Codec family or encoder.  [default: the source's]"),
+    click.option(
+        "--crf", type=float, help="Quality of the encoder; smaller is better.  [default: by codec, H.264 17]"
+    ),
+    click.option("--preset", help="Speed of the encoder.  [default: by codec, H.264 fast]"),
+    click.option(
+        "--detector", default=Settings.detector, show_default=True, help="auto, centerface or scrfd."
+    ),
+    click.option(
+        "--threads", type=int, default=Settings.threads, show_default=True, help="Threads a stage; 0 chooses."
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace an output that is there already."),
+    click.option("-q", "--quiet", is_flag=True, help="Print errors only."),
+)
+
+
 def training_options(command: Command) -> Command:
     """Add what every training command takes; their names are those of `fvdeblur.training.train`."""
-    for option in reversed(_TRAINING):
+    return _with(_TRAINING, command)
+
+
+def video_options(command: Command) -> Command:
+    """Add what every command takes that reads videos and writes them anew; their names are those of `Settings`."""
+    return _with(_VIDEO, command)
+
+
+def _with(options: tuple[Command, ...], command: Command) -> Command:
+    for option in reversed(options):
         command = option(command)
     return command

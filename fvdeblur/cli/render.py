@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fvdeblur.cli.batch import run_each
+from fvdeblur.cli.batch import check_folders, make_folders, run_each
 from fvdeblur.cli.messages import counted, say, shown
-from fvdeblur.cli.options import debug_option, timecode
-from fvdeblur.errors import OutputError, UsageError
+from fvdeblur.cli.options import debug_option, video_options
+from fvdeblur.errors import UsageError
 from fvdeblur.restoration.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,27 +35,7 @@ if TYPE_CHECKING:
     "to write <name>.jsonl to).",
 )
 @click.option("--device", default=Settings.device, show_default=True, help="auto, cpu or cuda[:N].")
-@click.option("--start", callback=timecode, metavar="TIME", help="Keep from here (seconds or [H:]M:S).")
-@click.option("--end", callback=timecode, metavar="TIME", help="Keep up to here (seconds or [H:]M:S).")
-@click.option(
-    "--min-face",
-    type=float,
-    default=Settings.min_face,
-    show_default=True,
-    metavar="PIXELS",
-    help="Leave smaller faces alone.",
-)
-@click.option("--codec", help="Codec family or encoder.  [default: the source's]")
-@click.option(
-    "--crf", type=float, help="Quality of the encoder; smaller is better.  [default: by codec, H.264 17]"
-)
-@click.option("--preset", help="Speed of the encoder.  [default: by codec, H.264 fast]")
-@click.option("--detector", default=Settings.detector, show_default=True, help="auto, centerface or scrfd.")
-@click.option(
-    "--threads", type=int, default=Settings.threads, show_default=True, help="Threads a stage; 0 chooses."
-)
-@click.option("--overwrite", is_flag=True, help="Replace an output that is there already.")
-@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+@video_options
 @debug_option
 def render(
     input: Path, output: Path | None, rows: Path | None, quiet: bool, debug: bool, **values: Any
@@ -74,15 +54,9 @@ def render(
         return 0
     videos = find_videos(input)
     folders = [folder for folder in (output, rows) if folder is not None]
-    for folder in folders:
-        if os.path.lexists(folder) and not folder.is_dir():
-            raise UsageError(f"{shown(folder)}: is not a folder; for a folder of videos, give a folder")
+    check_folders(folders)
     renderer = FaceRenderer(Settings(**values))
-    for folder in folders:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{shown(folder)}: cannot make this folder ({error.strerror})") from error
+    make_folders(folders)
 
     def work(video: Path) -> None:
         target = None if output is None else output / video.name

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fvdeblur.cli.batch import run_each
+from fvdeblur.cli.batch import check_folders, make_folders, run_each
 from fvdeblur.cli.messages import counted, say, shown
-from fvdeblur.cli.options import debug_option, timecode
-from fvdeblur.errors import OutputError, UsageError
+from fvdeblur.cli.options import debug_option, video_options
+from fvdeblur.errors import UsageError
 from fvdeblur.restoration.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,27 +32,7 @@ if TYPE_CHECKING:
 @click.option(
     "--strength", type=float, default=Settings.strength, show_default=True, help="0 nothing, 1 all."
 )
-@click.option("--start", callback=timecode, metavar="TIME", help="Keep from here (seconds or [H:]M:S).")
-@click.option("--end", callback=timecode, metavar="TIME", help="Keep up to here (seconds or [H:]M:S).")
-@click.option(
-    "--min-face",
-    type=float,
-    default=Settings.min_face,
-    show_default=True,
-    metavar="PIXELS",
-    help="Leave smaller faces alone.",
-)
-@click.option("--codec", help="Codec family or encoder.  [default: the source's]")
-@click.option(
-    "--crf", type=float, help="Quality of the encoder; smaller is better.  [default: by codec, H.264 17]"
-)
-@click.option("--preset", help="Speed of the encoder.  [default: by codec, H.264 fast]")
-@click.option("--detector", default=Settings.detector, show_default=True, help="auto, centerface or scrfd.")
-@click.option(
-    "--threads", type=int, default=Settings.threads, show_default=True, help="Threads a stage; 0 chooses."
-)
-@click.option("--overwrite", is_flag=True, help="Replace an output that is there already.")
-@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+@video_options
 @click.option("-v", "--verbose", is_flag=True, help="Print more in the summary.")
 @debug_option
 def run(input: Path, output: Path | None, quiet: bool, verbose: bool, debug: bool, **values: Any) -> int:
@@ -65,14 +45,10 @@ def run(input: Path, output: Path | None, quiet: bool, verbose: bool, debug: boo
         _run_one(Deblurrer(Settings(**values)), input, output, quiet, verbose)
         return 0
     videos = find_videos(input)
-    if output is not None and output.exists() and not output.is_dir():
-        raise UsageError(f"{shown(output)}: is not a folder; for a folder of videos, give a folder")
+    folders = [] if output is None else [output]
+    check_folders(folders)
     deblurrer = Deblurrer(Settings(**values))
-    if output is not None:
-        try:
-            output.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{shown(output)}: cannot make this folder ({error.strerror})") from error
+    make_folders(folders)
 
     def work(video: Path) -> None:
         _run_one(deblurrer, video, None if output is None else output / video.name, quiet, verbose)

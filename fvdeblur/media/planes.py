@@ -68,7 +68,7 @@ class FramePlanes:
         self._writable = False
         self._space = colour_space(int(frame.colorspace), frame.height)
         self._full = _is_full_range(layout, int(frame.color_range))
-        self._channels = _channel_views(frame, layout)
+        self._channels = channel_views(frame, layout)
 
     @property
     def height(self) -> int:
@@ -204,7 +204,7 @@ class FramePlanes:
         if not self._writable:
             self._channels = ()  # views of buffers that are about to be let go
             self.frame.make_writable()
-            self._channels = _channel_views(self.frame, self._layout)
+            self._channels = channel_views(self.frame, self._layout)
             self._writable = True
 
     def _codes(self, index: int, left: int, top: int, right: int, bottom: int) -> FloatArray:
@@ -286,7 +286,7 @@ def _pad(delta: Array, above: int, below: int, before: int, after: int, at_edge:
     return delta
 
 
-def _channel_views(frame: av.VideoFrame, layout: PixelFormat) -> tuple[NDArray[np.integer], ...]:
+def channel_views(frame: av.VideoFrame, layout: PixelFormat) -> tuple[NDArray[np.integer], ...]:
     """Views [rows, columns] of the colour channels in the frame's own buffers, alpha left out."""
     planes = frame.planes
     dtype = np.dtype(np.uint8 if layout.sample_bytes == 1 else "<u2")

@@ -25,6 +25,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fvdeblur.morphable.coefficients import Coefficients
 from fvdeblur.morphable.model import MorphableModel
 
 FOCAL_LENGTH = 1015 / 112
@@ -80,3 +81,10 @@ def project(model: MorphableModel, vertices: Tensor, pose: Tensor, size: int) ->
         depth = 1 / (CAMERA_DISTANCE - placed[..., 2]).clamp(min=_NEAREST)
         place = FOCAL_LENGTH * depth[..., None] * torch.stack([placed[..., 0], -placed[..., 1]], dim=2)
     return (place + 1) * (size / 2) - 0.5, depth
+
+
+def place(model: MorphableModel, coefficients: Coefficients, vertices: Tensor | None = None) -> Tensor:
+    """Where vertices [P] of the model are seen, or all, [B, P, 2] in units of half the picture's side, y down."""
+    shape = model.shape(coefficients.identity, coefficients.expression)
+    shape = shape if vertices is None else shape[:, vertices]
+    return project(model, shape, coefficients.pose, 2)[0] - 0.5

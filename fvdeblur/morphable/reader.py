@@ -7,7 +7,9 @@ two readings lie apart tells where a face cannot be read: turned away, covered, 
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -15,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from fvdeblur import released
-from fvdeblur.errors import UsageError
-from fvdeblur.morphable.camera import project
+from fvdeblur.errors import InputError, UsageError
+from fvdeblur.morphable.camera import place
 from fvdeblur.morphable.coefficients import Coefficients
 from fvdeblur.morphable.mirror import find_mirror
 from fvdeblur.morphable.model import MorphableModel, load_default
@@ -56,6 +58,15 @@ class Reading(NamedTuple):
 
     coefficients: Coefficients
     doubt: Tensor
+
+    @classmethod
+    def join(cls, readings: Sequence[Reading]) -> Reading:
+        """One of all faces of these readings."""
+        parts = zip(*(reading.coefficients for reading in readings), strict=True)
+        return cls(
+            Coefficients(*(torch.cat(each) for each in parts)),
+            torch.cat([reading.doubt for reading in readings]),
+        )
 
     def one(self, number: int) -> Reading:
         """The reading of one of the faces (B = 1)."""
@@ -97,6 +108,7 @@ class FaceReader:
         self.model = plain.to(device)
         self.device = torch.device(device)
         self.size = network.size
+        self._landmarks = torch.cat([self.model.landmarks["5"], self.model.landmarks["68"]])  # the eyes first
         self._signs = mirror.signs.to(device)
         self._network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -113,7 +125,7 @@ class FaceReader:
         crops = self._fitting(crops)
         plain, mirrored = self._network(torch.cat([crops, crops.flip(3)])).vector().float().chunk(2)
         mirrored = mirrored * self._signs
-        places = [self._places(Coefficients.split(vector)) for vector in (plain, mirrored)]
+        places = [place(self.model, Coefficients.split(each), self._landmarks) for each in (plain, mirrored)]
         eyes = (places[0][:, 1] - places[0][:, 0]).norm(dim=1).clamp_min(1e-3)
         doubt = 100 * (places[0] - places[1]).norm(dim=2).mean(1) / eyes
         return Reading(Coefficients.split((plain + mirrored) / 2), doubt)
@@ -138,9 +150,8 @@ class FaceReader:
         squares = Squares(zero[:, None].expand(-1, 2), zero + 1, zero)
         for _ in range(ROUNDS - 1):
             found = self._network(self._fitting(squares.cut(pictures, self.size)))
-            dense = torch.arange(len(self.model.mean_shape), device=self.device)
-            points = self._places(found._replace(pose=squares.pose_outside(found.pose)), dense)
-            squares = Squares.around(points)
+            found = found._replace(pose=squares.pose_outside(found.pose))
+            squares = Squares.around(place(self.model, found))
             squares = squares._replace(
                 centre=squares.centre.clamp(-1, 1), half=squares.half.clamp(LEAST_SQUARE, LARGEST_SQUARE)
             )
@@ -151,11 +162,8 @@ class FaceReader:
         for i in range(count):
             near = range(max(0, i - REACH), min(count, i + REACH + 1))
             steady.append(steadied([readings.one(k) for k in near], [k - i for k in near]))
-        vectors = torch.cat([reading.coefficients.vector() for reading in steady])
-        return Reading(
-            as_person(Coefficients.split(vectors), person_of(readings)),
-            torch.cat([reading.doubt for reading in steady]),
-        )
+        whole, doubt = Reading.join(steady)
+        return Reading(as_person(whole, person_of(readings)), doubt)
 
     def _fitting(self, crops: Tensor) -> Tensor:
         crops = crops.to(self.device)
@@ -165,16 +173,6 @@ class FaceReader:
                 crops, (self.size, self.size), mode="bilinear", antialias=shrinks, align_corners=False
             )
         return crops.contiguous(memory_format=torch.channels_last)
-
-    def _places(self, found: Coefficients, vertices: Tensor | None = None) -> Tensor:
-        """Landmarks (those of the eyes first) or other vertices, [B, N, 2] in units of half the picture's side."""
-        chosen = (
-            torch.cat([self.model.landmarks["5"], self.model.landmarks["68"]])
-            if vertices is None
-            else vertices
-        )
-        shape = self.model.shape(found.identity, found.expression)[:, chosen]
-        return project(self.model, shape, found.pose, 2)[0] - 0.5
 
 
 def load_regressor(name: str = NAME) -> Regressor:
@@ -194,6 +192,30 @@ def load_regressor(name: str = NAME) -> Regressor:
     return network.eval().requires_grad_(False)
 
 
+def read_regressor(path: str | Path, network: str = "light") -> Regressor:
+    """A regressor of weights that ``fvdeblur train-regressor`` wrote, in float32 on the CPU, ready for inference.
+
+    Raises
+    ------
+    InputError
+        The weights cannot be read or do not fit.
+    UsageError
+        There is no such network.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    regressor = create_regressor(network)
+    try:
+        regressor.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = textwrap.shorten(str(error), 160)
+        raise InputError(
+            f"{path}: no weights of the regressor {network!r} ({reason}); name a file of fvdeblur train-regressor"
+        ) from error
+    return regressor.eval().requires_grad_(False)
+
+
 def steadied(readings: Sequence[Reading], distances: Sequence[int]) -> Reading:
     """One reading of a face from those of the frames around it.
 
@@ -208,12 +230,13 @@ def steadied(readings: Sequence[Reading], distances: Sequence[int]) -> Reading:
     -------
     Means by nearness in time and trust; the doubt is the mean doubt.
     """
-    doubts = torch.cat([reading.doubt for reading in readings]).clamp_min(LEAST_DOUBT)
+    coefficients, doubts = Reading.join(readings)
+    doubts = doubts.clamp_min(LEAST_DOUBT)
     near = torch.tensor([math.exp(-0.5 * (distance / SPREAD) ** 2) for distance in distances])
     weights = near.to(doubts) / doubts.square()
     weights = weights / weights.sum()
-    vectors = torch.cat([reading.coefficients.vector() for reading in readings])
-    return Reading(Coefficients.split(weights[None] @ vectors), (weights * doubts).sum()[None])
+    vector = weights[None] @ coefficients.vector()
+    return Reading(Coefficients.split(vector), (weights * doubts).sum()[None])
 
 
 def person_of(readings: Reading) -> tuple[Tensor, Tensor]:

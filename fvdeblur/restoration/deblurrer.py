@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from fvdeblur.errors import UsageError
-from fvdeblur.faces import create_detector
-from fvdeblur.media import DecodedFrame, VideoInfo, VideoReader, VideoWriter, can_copy, copy_streams
+from fvdeblur.faces import Detector, create_detector
+from fvdeblur.media import VideoInfo, VideoReader, VideoWriter, can_copy, copy_streams
 from fvdeblur.restoration.background import in_background
 from fvdeblur.restoration.restorer import Restorer
 from fvdeblur.restoration.settings import Settings
-from fvdeblur.restoration.stream import FaceRestorer, track
+from fvdeblur.restoration.stream import FaceRestorer, TrackedPicture, track
+
+Made = TypeVar("Made")
 
 VIDEO_SUFFIXES = (
     ".avi",
@@ -160,10 +163,7 @@ class Deblurrer:
     """
 
     def __init__(self, settings: Settings | None = None, **values: object) -> None:
-        try:
-            self.settings = replace(settings or Settings(), **values)  # type: ignore[arg-type]
-        except TypeError as error:
-            raise UsageError(f"unknown setting ({error})") from error
+        self.settings = (settings or Settings()).changed(values)
         if self.settings.threads:
             torch.set_num_threads(self.settings.threads)
         self._restorer = Restorer(self.settings.model, self.settings.device, self.settings.precision)
@@ -217,7 +217,7 @@ class Deblurrer:
             faces = FaceRestorer(self._restorer, reader.info.rotation, settings.strength, settings.min_face)
             total = expected_frames(reader.info, settings.start, settings.end)
             written = 0
-            with closing(self._restored(reader, faces)) as stream:
+            with closing(in_stages(reader, self._detector, faces)) as stream:
                 for decoded in stream:
                     writer.write(decoded.frame)
                     written += 1
@@ -249,13 +249,17 @@ class Deblurrer:
             notes=notes,
         )
 
-    def _restored(self, reader: VideoReader, faces: FaceRestorer) -> Generator[DecodedFrame, None, None]:
-        tracked = in_background(track(reader, reader.info.rotation, self._detector), QUEUE_LENGTH)
-        restored = in_background(faces(tracked), QUEUE_LENGTH)
-        # However this ends, both threads are gone before the caller closes the file: first the later stage,
-        # which may be waiting for the earlier one.
-        with closing(tracked), closing(restored):
-            yield from restored
+
+def in_stages(
+    reader: VideoReader, detector: Detector, stage: Callable[[Iterable[TrackedPicture]], Iterator[Made]]
+) -> Generator[Made, None, None]:
+    """What a stage makes of the tracked frames of a video; both work ahead, each in a thread of its own."""
+    tracked = in_background(track(reader, reader.info.rotation, detector), QUEUE_LENGTH)
+    made = in_background(stage(tracked), QUEUE_LENGTH)
+    # However this ends, both threads are gone before the caller closes the file: first the later stage,
+    # which may be waiting for the earlier one.
+    with closing(tracked), closing(made):
+        yield from made
 
 
 def expected_frames(info: VideoInfo, start: float | None, end: float | None) -> int | None:

@@ -115,7 +115,7 @@ class FaceTracks:
             or position - person.known_at >= PERSON_INTERVAL
         ):
             person.known_at = position
-            person.features = person_of(_joined(person.best))
+            person.features = person_of(Reading.join(person.best))
             person.albedo = self._reader.model.albedo(person.features[1][None])
         return Reading(as_person(steady.coefficients, person.features), steady.doubt)
 
@@ -150,10 +150,3 @@ def _squares(plans: list[CropPlan], like: Tensor) -> Squares:
     half = like.new_tensor([plan.side / 2 for plan in plans])
     corner = like.new_tensor([(plan.left, plan.top) for plan in plans])
     return Squares(corner + half[:, None], half, torch.zeros_like(half))
-
-
-def _joined(readings: list[Reading]) -> Reading:
-    coefficients = type(readings[0].coefficients)(
-        *(torch.cat(parts) for parts in zip(*(one.coefficients for one in readings), strict=True))
-    )
-    return Reading(coefficients, torch.cat([one.doubt for one in readings]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from collections import Counter, deque
@@ -18,21 +17,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fvdeblur.errors import UsageError
 from fvdeblur.faces import TrackedFace, create_detector, face_size
 from fvdeblur.media import FramePlanes, VideoReader, VideoWriter
-from fvdeblur.morphable import MorphableModel, project, render
+from fvdeblur.morphable import MorphableModel, render
+from fvdeblur.morphable.camera import place
 from fvdeblur.morphable.guidance import trust
 from fvdeblur.morphable.reader import REACH, FaceReader, Reading
 from fvdeblur.morphable.squares import Squares
-from fvdeblur.restoration.background import in_background
-from fvdeblur.restoration.deblurrer import QUEUE_LENGTH, RENDERED_MARK, Progress, expected_frames
+from fvdeblur.restoration.deblurrer import RENDERED_MARK, Progress, expected_frames, in_stages
 from fvdeblur.restoration.priors import FaceTracks
 from fvdeblur.restoration.restorer import select_device
 from fvdeblur.restoration.row_file import RowFile
 from fvdeblur.restoration.settings import Settings
 from fvdeblur.restoration.side_by_side import side_by_side, side_by_side_info
-from fvdeblur.restoration.stream import TOO_SMALL, TrackedPicture, track
+from fvdeblur.restoration.stream import TOO_SMALL, TrackedPicture
 
 LARGEST_SIDE = 512
 """Faces are drawn in squares of at most so many pixels and enlarged from there: their texture holds no more detail."""
@@ -110,10 +108,7 @@ class FaceRenderer:
     def __init__(
         self, settings: Settings | None = None, *, reader: FaceReader | None = None, **values: object
     ) -> None:
-        try:
-            self.settings = dataclasses.replace(settings or Settings(), **values)  # type: ignore[arg-type]
-        except TypeError as error:
-            raise UsageError(f"unknown setting ({error})") from error
+        self.settings = (settings or Settings()).changed(values)
         if self.settings.threads:
             torch.set_num_threads(self.settings.threads)
         self._reader = reader or FaceReader(device=select_device(self.settings.device))
@@ -176,7 +171,7 @@ class FaceRenderer:
             overlay = FaceOverlay(self._reader, reader.info.rotation, settings.min_face)
             total = expected_frames(reader.info, settings.start, settings.end)
             written = 0
-            with closing(self._rendered(reader, overlay)) as stream:
+            with closing(in_stages(reader, self._detector, overlay)) as stream:
                 for frame, frame_rows in stream:
                     writer.write(frame)
                     row_file.add(frame_rows)
@@ -206,13 +201,6 @@ class FaceRenderer:
             damage=list(reader.damage),
             notes=[*reader.notes, *writer.notes],
         )
-
-    def _rendered(self, reader: VideoReader, overlay: FaceOverlay) -> Generator[RenderedFrame, None, None]:
-        tracked = in_background(track(reader, reader.info.rotation, self._detector), QUEUE_LENGTH)
-        rendered = in_background(overlay(tracked), QUEUE_LENGTH)
-        # However this ends, both threads are gone before the files are closed: the later stage first.
-        with closing(tracked), closing(rendered):
-            yield from rendered
 
 
 class RenderedFrame(NamedTuple):
@@ -366,8 +354,7 @@ def draw_face(
         As for `fvdeblur.morphable.render`.
     """
     coefficients = reading.coefficients
-    shape = model.shape(coefficients.identity, coefficients.expression)
-    points = project(model, shape, coefficients.pose, 2)[0][0] - 0.5
+    points = place(model, coefficients)[0]
     limit = points.new_tensor([planes.width - left, planes.height])
     x0, y0 = (int(value) for value in torch.minimum(points.amin(0).floor().clamp_min(0), limit))
     x1, y1 = (int(value) for value in torch.minimum(points.amax(0).ceil().clamp_min(0), limit))

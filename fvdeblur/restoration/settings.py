@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from fvdeblur.errors import UsageError
 
@@ -57,6 +58,19 @@ class Settings:
             raise UsageError(f"the smallest face must not be negative, not {self.min_face:g}")
         if self.threads < 0:
             raise UsageError(f"the number of threads must not be negative, not {self.threads}")
+
+    def changed(self, values: Mapping[str, object]) -> Settings:
+        """These settings with some values replaced.
+
+        Raises
+        ------
+        UsageError
+            A setting is unknown or out of its range.
+        """
+        try:
+            return replace(self, **values)  # type: ignore[arg-type]
+        except TypeError as error:
+            raise UsageError(f"unknown setting ({error})") from error
 
     @property
     def encoding_asked_for(self) -> bool:

@@ -20,6 +20,7 @@ from fvdeblur.media.pixel_formats import (
     is_rgb,
     pixel_format,
 )
+from fvdeblur.media.planes import channel_views
 
 DARK = 0.5
 """Brightness of the grey picture, in units of the frame's."""
@@ -62,7 +63,7 @@ def side_by_side(frame: av.VideoFrame, rotation: int) -> av.VideoFrame:
     """
     layout = _planar(frame, rotation)
     source = convert(frame, layout.name)
-    upright = [np.rot90(samples, -rotation // 90) for samples in _channels(source, layout)]
+    upright = [np.rot90(samples, -rotation // 90) for samples in channel_views(source, layout)]
     height, width = upright[0].shape
     space, extent = int(source.colorspace), int(source.color_range)
     wide = av.VideoFrame(2 * width, height, layout.name)
@@ -72,7 +73,7 @@ def side_by_side(frame: av.VideoFrame, rotation: int) -> av.VideoFrame:
     wide.color_range = extent
     full = layout.full_range or extent == RANGE_FULL or (layout.kind == "gray" and extent != RANGE_LIMITED)
     dark = _dark_codes(layout.bits, full)[_luma(upright) if layout.kind == "rgb" else upright[0]]
-    for number, (samples, kept) in enumerate(zip(_channels(wide, layout), upright, strict=True)):
+    for number, (samples, kept) in enumerate(zip(channel_views(wide, layout), upright, strict=True)):
         beside = dark if number == 0 or layout.kind == "rgb" else 1 << (layout.bits - 1)
         samples[:, : kept.shape[1]], samples[:, kept.shape[1] :] = kept, beside
     return wide
@@ -91,22 +92,6 @@ def _planar(frame: av.VideoFrame, rotation: int) -> PixelFormat:
     planar = pixel_format({"gray": "gray", "rgb": "gbrp", "yuv": f"yuv{chroma}p"}[layout.kind] + depth)
     assert planar is not None
     return planar
-
-
-def _channels(frame: av.VideoFrame, layout: PixelFormat) -> list[NDArray[Any]]:
-    """Views [rows, columns] of the channels in the buffers of a frame in a planar format."""
-    dtype = np.dtype(np.uint8 if layout.sample_bytes == 1 else "<u2")
-    views = []
-    for number, (index, _, _) in enumerate(layout.channels):
-        plane: Any = frame.planes[index]
-        across, down = layout.subsampling if number else (0, 0)
-        rows, columns = -(-frame.height // (1 << down)), -(-frame.width // (1 << across))
-        stride = plane.line_size  # negative where the picture is stored bottom-up
-        start = max(0, (rows - 1) * -stride)
-        views.append(
-            np.ndarray((rows, columns), dtype, plane, offset=start, strides=(stride, dtype.itemsize))
-        )
-    return views
 
 
 def _luma(rgb: list[NDArray[Any]]) -> NDArray[Any]:

@@ -5,7 +5,6 @@ All of it is computed from the blurred frames, as it is when a video is restored
 
 from __future__ import annotations
 
-import textwrap
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -20,8 +19,7 @@ from fvdeblur.morphable import Coefficients, load_default
 from fvdeblur.morphable.coefficients import IDENTITY
 from fvdeblur.morphable.guidance import draw_prior, identity_vector
 from fvdeblur.morphable.mirror import find_mirror
-from fvdeblur.morphable.reader import FaceReader, Reading
-from fvdeblur.morphable.regressor import create_regressor
+from fvdeblur.morphable.reader import FaceReader, Reading, read_regressor
 from fvdeblur.networks import WindowShape
 
 PRIOR_CHANNELS = (0, 3, 4, 7)
@@ -107,20 +105,7 @@ def open_reader(regressor: str | Path = "", device: torch.device | str = "cpu") 
     InputError
         The weights cannot be read or do not fit; the released files are missing or damaged.
     """
-    if not str(regressor):
-        return FaceReader(device=device)
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    network = create_regressor("light")
-    try:
-        network.load_state_dict({name: value.float() for name, value in load_file(regressor).items()})
-    except (OSError, SafetensorError, RuntimeError) as error:
-        reason = textwrap.shorten(str(error), 160)
-        raise InputError(
-            f"{regressor}: no weights of the regressor 'light' ({reason}); name a file of fvdeblur train-regressor"
-        ) from error
-    return FaceReader(network.eval().requires_grad_(False), device=device)
+    return FaceReader(read_regressor(regressor) if str(regressor) else None, device=device)
 
 
 class Guide:

@@ -196,14 +196,9 @@ class Pool:
         rows = y[:, None] + patch
         windows = _gather(self._blurred, segment, frames, rows, columns)
         sharp = _gather(self._sharp, segment, k[:, None], rows, columns)
-        guides = {}
-        if "flow" in self._guides:
-            guides["flow"] = _gather_flow(self._guides["flow"], segment, k, rows, columns, reverse, mirror)
         told = rng.random(len(segment)) >= self._config.prior_dropout
-        if "prior" in self._guides:
-            guides["prior"] = _gather_prior(self._guides["prior"], segment, k, rows, columns, mirror, told)
-        if "identity" in self._guides:
-            guides["identity"] = _gather_identity(self._guides["identity"], segment, k, mirror, told)
+        places = _Places(segment, k, rows, columns, reverse, mirror, told)
+        guides = {name: _GATHERERS[name](value, places) for name, value in self._guides.items()}
         return Batch(windows.flatten(1, 2).float().div_(255), sharp[:, 0].float().div_(255), guides)
 
     def _draw(self, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -262,54 +257,49 @@ def _gather(
     ]
 
 
-def _gather_flow(
-    flow: Tensor,
-    segment: NDArray[np.int64],
-    k: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    columns: NDArray[np.int64],
-    reverse: NDArray[np.bool_],
-    mirror: NDArray[np.bool_],
-) -> Tensor:
+class _Places(NamedTuple):
+    """Where the B patches of a batch lie: segment and frame [B], rows and columns [B, P], and what is done to each."""
+
+    segment: NDArray[np.int64]
+    k: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    reverse: NDArray[np.bool_]
+    mirror: NDArray[np.bool_]
+    told: NDArray[np.bool_]
+
+
+def _gather_flow(flow: Tensor, places: _Places) -> Tensor:
     """Flow of patches, float32 [B, 2 * (F - 1), P/4, P/4], of flow [N, T, F - 1, 2, H/4, W/4].
 
     A patch that begins between two vectors takes the nearest ones: neighbouring vectors differ little.
     """
     count = flow.shape[2]
-    others = np.where(reverse[:, None], np.arange(count)[::-1], np.arange(count))
-    cells = [places[:, FLOW_STEP // 2 :: FLOW_STEP] // FLOW_STEP for places in (rows, columns)]
-    taken = _gather(flow[torch.from_numpy(segment), torch.from_numpy(k)], np.arange(len(k)), others, *cells)
-    sign = np.where(mirror[:, None], [-1.0, 1.0], [1.0, 1.0]).astype(np.float32)
+    others = np.where(places.reverse[:, None], np.arange(count)[::-1], np.arange(count))
+    cells = [line[:, FLOW_STEP // 2 :: FLOW_STEP] // FLOW_STEP for line in (places.rows, places.columns)]
+    windows = flow[torch.from_numpy(places.segment), torch.from_numpy(places.k)]
+    taken = _gather(windows, np.arange(len(places.k)), others, *cells)
+    sign = np.where(places.mirror[:, None], [-1.0, 1.0], [1.0, 1.0]).astype(np.float32)
     return (taken.float() * torch.from_numpy(sign).to(taken.device)[:, None, :, None, None]).flatten(1, 2)
 
 
-def _gather_prior(
-    prior: Tensor,
-    segment: NDArray[np.int64],
-    k: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    columns: NDArray[np.int64],
-    mirror: NDArray[np.bool_],
-    told: NDArray[np.bool_],
-) -> Tensor:
+def _gather_prior(prior: Tensor, places: _Places) -> Tensor:
     """Rendered faces of patches, float32 [B, C, P, P], of those of the segments, uint8 [N, T, C, H, W].
 
     The columns of mirrored patches run backwards already; their normals point to the other side.
     """
+    segment, k, rows, columns = places[:4]
     taken = unpack_prior(_gather(prior, segment, k[:, None], rows, columns)[:, 0])
-    factors = np.repeat(told[:, None].astype(np.float32), taken.shape[1], axis=1)
-    factors[mirror, NORMALS : NORMALS + 1] *= -1
+    factors = np.repeat(places.told[:, None].astype(np.float32), taken.shape[1], axis=1)
+    factors[places.mirror, NORMALS : NORMALS + 1] *= -1
     return taken * torch.from_numpy(factors).to(taken.device)[:, :, None, None]
 
 
-def _gather_identity(
-    identity: Tensor,
-    segment: NDArray[np.int64],
-    k: NDArray[np.int64],
-    mirror: NDArray[np.bool_],
-    told: NDArray[np.bool_],
-) -> Tensor:
+def _gather_identity(identity: Tensor, places: _Places) -> Tensor:
     """Identity vectors of patches, float32 [B, 80], of those of the segments' frames, [N, T, 80]."""
-    taken = identity[torch.from_numpy(segment), torch.from_numpy(k)]
-    signs = np.where(mirror[:, None], identity_signs().numpy(), np.float32(1)) * told[:, None]
+    taken = identity[torch.from_numpy(places.segment), torch.from_numpy(places.k)]
+    signs = np.where(places.mirror[:, None], identity_signs().numpy(), np.float32(1)) * places.told[:, None]
     return taken * torch.from_numpy(signs.astype(np.float32)).to(taken.device)
+
+
+_GATHERERS = {"flow": _gather_flow, "prior": _gather_prior, "identity": _gather_identity}

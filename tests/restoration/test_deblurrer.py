@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -21,18 +21,9 @@ from fvdeblur.restoration import Progress, Settings, deblurrer, default_output, 
 from fvdeblur.restoration.deblurrer import expected_frames
 from fvdeblur.restoration.stream import FaceRestorer
 
-pytestmark = pytest.mark.usefixtures("small_model")
+pytestmark = pytest.mark.usefixtures("small_model", "nothing_is_left")
 
 LOSSLESS = {"codec": "libx264", "crf": 0.0, "preset": "ultrafast"}
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left(tmp_path: Path) -> Iterator[None]:
-    """Every run must leave as many threads as it found, and no half-written file."""
-    before = threading.active_count()
-    yield
-    assert threading.active_count() == before
-    assert not list(tmp_path.rglob("*.partial"))
 
 
 def luma_changes(source: Path, target: Path) -> list[np.ndarray]:

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import json
 import math
-import threading
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -74,18 +73,12 @@ def adding(number: int, value: Callable[[torch.Tensor], Any]) -> Callable[[torch
 PITCH, YAW = 233, 234
 
 
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
+
+
 @functools.cache
 def known_reader(change: Callable[[torch.Tensor], torch.Tensor] | None = None) -> FaceReader:
     return FaceReader(Known(change), MODEL)
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left(tmp_path: Path) -> Iterator[None]:
-    """Every run must leave as many threads as it found, and no half-written file."""
-    before = threading.active_count()
-    yield
-    assert threading.active_count() == before
-    assert not list(tmp_path.rglob("*.partial"))
 
 
 @pytest.fixture(scope="module", autouse=True)

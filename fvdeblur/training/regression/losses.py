@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fvdeblur.morphable import Coefficients, MorphableModel, project, render
+from fvdeblur.morphable import Coefficients, MorphableModel, render
+from fvdeblur.morphable.camera import place
 from fvdeblur.morphable.coefficients import LENGTHS
 
 ATTENTION_SPREAD = 0.06
@@ -14,12 +15,6 @@ ATTENTION_SPREAD = 0.06
 
 COEFFICIENT_WEIGHTS = (1.0, 1.0, 0.5, 3.0, 6.0)
 """Of identity, expression, texture, light and pose."""
-
-
-def place(model: MorphableModel, found: Coefficients, vertices: Tensor) -> Tensor:
-    """Where vertices [P] of the model are seen, [B, P, 2] in units of half the crop's side, y down."""
-    shape = model.shape(found.identity, found.expression)[:, vertices]
-    return project(model, shape, found.pose, 2)[0] - 0.5
 
 
 def landmark_loss(model: MorphableModel, found: Coefficients, points: Tensor, vertices: Tensor) -> Tensor:
