@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from fvdeblur.cli.messages import say, shown
-from fvdeblur.errors import EXIT_FAILURE, FvdeblurError, OutputError, UsageError
+from fvdeblur.cli.messages import say
+from fvdeblur.errors import EXIT_FAILURE, FvdeblurError
 
 Item = TypeVar("Item")
 
@@ -27,19 +26,3 @@ def run_each(videos: Sequence[Item], work: Callable[[Item], None], debug: bool) 
     if failed:
         say(f"{failed} of {len(videos)} videos failed")
     return EXIT_FAILURE if failed else 0
-
-
-def check_folders(folders: Iterable[Path]) -> None:
-    """Raise UsageError where one of these is there and no folder."""
-    for folder in folders:
-        if folder.exists() and not folder.is_dir():
-            raise UsageError(f"{shown(folder)}: is not a folder; for a folder of videos, give a folder")
-
-
-def make_folders(folders: Iterable[Path]) -> None:
-    """Make these folders where they are not there; OutputError where one cannot be made."""
-    for folder in folders:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{shown(folder)}: cannot make this folder ({error.strerror})") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.markup import escape
 from rich.progress import TextColumn
 
-from fvdeblur.cli.progress import Display
+from fvdeblur.cli.progress import PLAIN_INTERVAL, Bars, Display
 
 
 class Counter(Display):
@@ -22,7 +22,7 @@ class Counter(Display):
     def __init__(self, task: str, unit: str) -> None:
         self._name, self._unit = task, unit
         more = TextColumn("{task.fields[unit]}{task.fields[text]}")
-        super().__init__(task, more, unit=escape(unit), text="")
+        super().__init__(task, Bars("auto", more), PLAIN_INTERVAL, unit=escape(unit), text="")
 
     def update(self, done: int, total: int | None, text: str = "") -> None:
         """Show how far it is; ``total`` is None where it is not known, ``text`` is added."""

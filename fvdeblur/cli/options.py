@@ -12,6 +12,9 @@ from fvdeblur.restoration.settings import Settings
 
 Command = Callable[..., Any]
 
+PROGRESS_MODES = ("auto", "rich", "plain", "jsonl", "none")
+"""How progress can be shown; ``auto`` is a bar on a terminal and plain lines elsewhere."""
+
 debug_option = click.option("--debug", is_flag=True, help="Show where an error came from.")
 
 
@@ -36,7 +39,7 @@ _TRAINING = (
 )
 
 
-_VIDEO = (
+_PART = (
     click.option("--start", callback=timecode, metavar="TIME", help="Keep from here (seconds or [H:]M:S)."),
     click.option("--end", callback=timecode, metavar="TIME", help="Keep up to here (seconds or [H:]M:S)."),
     click.option(
@@ -47,11 +50,15 @@ _VIDEO = (
         metavar="PIXELS",
         help="Leave smaller faces alone.",
     ),
+)
+_ENCODING = (
     click.option("--codec", help="Codec family or encoder.  [default: the source's]"),
     click.option(
         "--crf", type=float, help="Quality of the encoder; smaller is better.  [default: by codec, H.264 17]"
     ),
     click.option("--preset", help="Speed of the encoder.  [default: by codec, H.264 fast]"),
+)
+_WORK = (
     click.option(
         "--detector", default=Settings.detector, show_default=True, help="auto, centerface or scrfd."
     ),
@@ -70,7 +77,12 @@ def training_options(command: Command) -> Command:
 
 def video_options(command: Command) -> Command:
     """Add what every command takes that reads videos and writes them anew; their names are those of `Settings`."""
-    return _with(_VIDEO, command)
+    return _with((*_PART, *_ENCODING, *_WORK), command)
+
+
+def reading_options(command: Command) -> Command:
+    """Add what every command takes that reads videos and writes something else; their names are those of `Settings`."""
+    return _with((*_PART, *_WORK), command)
 
 
 def _with(options: tuple[Command, ...], command: Command) -> Command:

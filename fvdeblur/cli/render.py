@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fvdeblur.cli.batch import check_folders, make_folders, run_each
+from fvdeblur.cli.batch import run_each
 from fvdeblur.cli.messages import counted, say, shown
 from fvdeblur.cli.options import debug_option, video_options
 from fvdeblur.errors import UsageError
+from fvdeblur.folders import check_folders, make_folders
 from fvdeblur.restoration.settings import Settings
 
 if TYPE_CHECKING:

@@ -1,30 +1,44 @@
-"""``fvdeblur run``: deblur the faces of a video, or of every video in a folder."""
+"""``fvdeblur run``: deblur the faces of videos, photographs and image sequences."""
 
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fvdeblur.cli.batch import check_folders, make_folders, run_each
-from fvdeblur.cli.messages import counted, say, shown
-from fvdeblur.cli.options import debug_option, video_options
-from fvdeblur.errors import UsageError
+from fvdeblur.cli.messages import counted, say
+from fvdeblur.cli.options import PROGRESS_MODES, debug_option, video_options
+from fvdeblur.errors import EXIT_FAILURE, UsageError
 from fvdeblur.restoration.settings import Settings
 
 if TYPE_CHECKING:
-    from fvdeblur.restoration import Deblurrer, Summary
+    from fvdeblur.cli.reporting import Reporter
+    from fvdeblur.restoration import Item
 
 
 @click.command()
-@click.argument("input", type=click.Path(path_type=Path))
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
-    help="Where to write (for a folder: the folder to write to).  [default: <stem>.deblurred<suffix> beside it]",
+    help="Where to write: for one file a file, for several or for folders a folder, - for standard output.  "
+    "[default: <stem>.deblurred<suffix> beside each]",
+)
+@click.option(
+    "--recursive", is_flag=True, help="Look into folders of folders, and mirror them in the output."
+)
+@click.option("--sequence", is_flag=True, help="Take the pictures of a folder as frames of one video.")
+@click.option("--skip-existing", is_flag=True, help="Pass over inputs whose output is there already.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first failure.")
+@click.option(
+    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the inputs."
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Only say what would be done, how long it takes and how large it gets."
 )
 @click.option("--model", default=Settings.model, show_default=True, help="Released model to use.")
 @click.option("--device", default=Settings.device, show_default=True, help="auto, cpu or cuda[:N].")
@@ -33,61 +47,107 @@ if TYPE_CHECKING:
     "--strength", type=float, default=Settings.strength, show_default=True, help="0 nothing, 1 all."
 )
 @video_options
+@click.option(
+    "--progress",
+    type=click.Choice(PROGRESS_MODES),
+    default="auto",
+    show_default=True,
+    help="How progress is shown on standard error; jsonl: a line of JSON an event.",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the summary as JSON (its schema: docs/summary.md)."
+)
+@click.option("--log", type=click.Path(path_type=Path), metavar="FILE", help="Add what happens to this file.")
 @click.option("-v", "--verbose", is_flag=True, help="Print more in the summary.")
 @debug_option
-def run(input: Path, output: Path | None, quiet: bool, verbose: bool, debug: bool, **values: Any) -> int:
-    """Deblur the faces of INPUT, a video or a folder of videos."""
-    if not os.path.exists(input):
-        raise UsageError(f"{shown(input)}: there is no such file or folder")
-    from fvdeblur.restoration import Deblurrer, find_videos
+def run(
+    inputs: tuple[str, ...],
+    output: str | None,
+    recursive: bool,
+    sequence: bool,
+    skip_existing: bool,
+    fail_fast: bool,
+    workers: int,
+    dry_run: bool,
+    progress: str,
+    as_json: bool,
+    log: Path | None,
+    quiet: bool,
+    verbose: bool,
+    debug: bool,
+    **values: Any,
+) -> int:
+    """Deblur the faces of INPUTs: videos, photographs, folders of either, wildcards ('*.mp4'), patterns of image
+    sequences ('shot-%04d.png'), or - for standard input.
+    """
+    from fvdeblur.cli.reporting import Reporter
+    from fvdeblur.cli.standard_streams import read_standard_input, write_standard_output
+    from fvdeblur.restoration import Item, find_items
 
-    if not input.is_dir():
-        _run_one(Deblurrer(Settings(**values)), input, output, quiet, verbose)
-        return 0
-    videos = find_videos(input)
-    folders = [] if output is None else [output]
-    check_folders(folders)
-    deblurrer = Deblurrer(Settings(**values))
-    make_folders(folders)
-
-    def work(video: Path) -> None:
-        _run_one(deblurrer, video, None if output is None else output / video.name, quiet, verbose)
-
-    return run_each(videos, work, debug)
-
-
-def _run_one(deblurrer: Deblurrer, video: Path, output: Path | None, quiet: bool, verbose: bool) -> None:
-    from fvdeblur.cli.progress import ProgressDisplay
-
-    if quiet:
-        for line in deblurrer.run(video, output).damage:
-            say(f"{shown(video)}: damaged input: {line}")
-        return
-    with ProgressDisplay(video.name) as display:
-        summary = deblurrer.run(video, output, progress=display.update)
-    for line in summary_lines(summary, verbose):
-        click.echo(line)
-
-
-def summary_lines(summary: Summary, verbose: bool) -> list[str]:
-    """The closing summary, one line a subject."""
-    rate = summary.frames / summary.seconds if summary.seconds > 0 else 0.0
-    lines = [shown(summary.output)]
-    if summary.people == 0:
-        lines.append(f"  no faces found in {counted(summary.frames, 'frame')}")
-    else:
-        lines.append(
-            f"  {counted(summary.frames, 'frame')}, {counted(summary.people, 'face track')}, "
-            f"{counted(summary.restored, 'face')} deblurred"
+    settings = Settings(**values)
+    with ExitStack() as stack:
+        to_standard_output = output == "-"
+        piped: list[Path] = []
+        if "-" in inputs:
+            if len(inputs) > 1 or output is None:
+                raise UsageError("-: standard input stands alone and needs an output; give -o FILE or -o -")
+            piped.append(stack.enter_context(read_standard_input()))
+            inputs = (str(piped[0]),)
+        if to_standard_output:
+            if len(inputs) > 1 or os.path.isdir(inputs[0]):
+                raise UsageError("-o -: one video only can go to standard output; name one input")
+            piped.append(stack.enter_context(write_standard_output()))
+            items = [Item(Path(inputs[0]), piped[-1])]
+        else:
+            items = find_items(inputs, output, recursive=recursive, sequence=sequence)
+        reporter = stack.enter_context(
+            Reporter(
+                items,
+                mode="none" if quiet else progress,
+                as_json=as_json,
+                log=log,
+                quiet=quiet,
+                verbose=verbose,
+                debug=debug,
+                stream=sys.stderr if to_standard_output else sys.stdout,
+                several=len(items) > 1 or (any(os.path.isdir(name) for name in inputs) and not sequence),
+                piped=piped,
+            )
         )
-    if summary.left_alone:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(summary.left_alone.items()))
-        lines.append(f"  left alone: {reasons}")
-    if summary.copied:
-        lines.append("  nothing was changed, so the streams were copied as they are")
-    lines += [f"  damaged input: {line}" for line in summary.damage]
-    lines += [f"  note: {line}" for line in summary.notes]
-    lines.append(f"  {summary.seconds:.1f} s ({rate:.1f} frames/s) on {summary.device}, {summary.precision}")
-    if verbose:
-        lines.append(f"  model {summary.model}, faces found by {summary.detector}")
-    return lines
+        if dry_run:
+            return _estimate(items, settings, skip_existing, reporter)
+        return _work(items, settings, workers, skip_existing, fail_fast, reporter)
+
+
+def _work(
+    items: list[Item],
+    settings: Settings,
+    workers: int,
+    skip_existing: bool,
+    fail_fast: bool,
+    reporter: Reporter,
+) -> int:
+    from fvdeblur.restoration import run_batch
+
+    failed = 0
+    for result in run_batch(
+        items,
+        settings,
+        workers=workers,
+        skip_existing=skip_existing,
+        fail_fast=fail_fast,
+        progress=reporter.progress if reporter.shows_progress else None,
+    ):
+        failed += result.status == "failed"
+        reporter.ended(result)
+    if failed:
+        more = "; the rest was not begun" if fail_fast and reporter.left else ""
+        say(f"{failed} of {counted(len(items), 'input')} failed{more}")
+    return EXIT_FAILURE if failed else 0
+
+
+def _estimate(items: list[Item], settings: Settings, skip_existing: bool, reporter: Reporter) -> int:
+    from fvdeblur.restoration.estimate import estimate
+
+    reporter.estimated(estimate(items, settings, skip_existing=skip_existing))
+    return 0

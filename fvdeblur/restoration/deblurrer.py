@@ -4,42 +4,25 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
-from fvdeblur.errors import UsageError
 from fvdeblur.faces import Detector, create_detector
 from fvdeblur.media import VideoInfo, VideoReader, VideoWriter, can_copy, copy_streams
 from fvdeblur.restoration.background import in_background
+from fvdeblur.restoration.inputs import default_output
+from fvdeblur.restoration.photographs import PhotographRestorer
 from fvdeblur.restoration.restorer import Restorer
 from fvdeblur.restoration.settings import Settings
-from fvdeblur.restoration.stream import FaceRestorer, TrackedPicture, track
+from fvdeblur.restoration.stream import FaceRestorer, Tally, TrackedPicture, track
 
 Made = TypeVar("Made")
-
-VIDEO_SUFFIXES = (
-    ".avi",
-    ".m4v",
-    ".mkv",
-    ".mov",
-    ".mp4",
-    ".mpg",
-    ".mpeg",
-    ".mts",
-    ".m2ts",
-    ".mxf",
-    ".ts",
-    ".webm",
-)
-"""Files of a folder that are taken for videos."""
-
-OUTPUT_MARK, RENDERED_MARK = ".deblurred", ".rendered"
-"""Ends of the stems of what this program writes beside its inputs."""
 
 QUEUE_LENGTH = 4
 """Frames that one stage of the pipeline may be ahead of the next."""
@@ -108,39 +91,6 @@ class Summary:
     notes: list[str] = field(default_factory=list)
 
 
-def default_output(path: str | Path) -> Path:
-    """``<stem>.deblurred<suffix>`` beside the input."""
-    path = Path(path)
-    return path.with_name(f"{path.stem}{OUTPUT_MARK}{path.suffix}")
-
-
-def find_videos(folder: str | Path) -> list[Path]:
-    """Videos directly in a folder, sorted by name, without earlier outputs of this program.
-
-    Raises
-    ------
-    UsageError
-        There is none, or the folder cannot be listed.
-    """
-    folder = Path(folder)
-    try:
-        listed = sorted(folder.iterdir())
-    except OSError as error:
-        raise UsageError(
-            f"{folder}: cannot be listed ({error.strerror}); check the path and rights"
-        ) from error
-    found = [
-        path
-        for path in listed
-        if path.suffix.lower() in VIDEO_SUFFIXES
-        and path.is_file()
-        and not path.stem.endswith((OUTPUT_MARK, RENDERED_MARK))
-    ]
-    if not found:
-        raise UsageError(f"{folder}: holds no videos (looked for {', '.join(VIDEO_SUFFIXES)})")
-    return found
-
-
 class Deblurrer:
     """Deblurs the faces of videos; the model is loaded once and serves any number of files.
 
@@ -170,6 +120,12 @@ class Deblurrer:
         self._detector = create_detector(
             self.settings.detector, threads=self.settings.threads, device=str(self._restorer.device)
         )
+
+    def with_settings(self, settings: Settings) -> Deblurrer:
+        """One that shares this one's model and detector, with other settings of the same model, device and detector."""
+        other = copy(self)
+        other.settings = settings
+        return other
 
     def run(
         self,
@@ -231,22 +187,99 @@ class Deblurrer:
                 notes += writer.notes
         if unchanged:
             notes += copy_streams(source, target, overwrite=settings.overwrite)
-        tally = faces.tally
+        return self._summary(
+            source,
+            target,
+            written,
+            faces.tally,
+            began,
+            copied=unchanged,
+            damage=list(reader.damage),
+            notes=notes,
+        )
+
+    def photograph(self, path: str | Path, output: str | Path | None = None) -> Summary:
+        """Deblur one photograph; its other data (EXIF, ICC profile, transparency) are kept.
+
+        Parameters
+        ----------
+        path
+            A picture in a format of `fvdeblur.media.photograph.Photograph`.
+        output
+            Where to write; None: ``<stem>.deblurred<suffix>`` beside the input. The suffix decides the format.
+
+        Raises
+        ------
+        UsageError, InputError, OutputError
+            As `run`.
+        """
+        began = time.monotonic()
+        target = default_output(path) if output is None else Path(output)
+        restorer = PhotographRestorer(self._restorer, self._detector, self.settings)
+        tally, notes, copied = restorer.photograph(Path(path), target)
+        return self._summary(Path(path), target, 1, tally, began, copied=copied, notes=notes)
+
+    def sequence(
+        self,
+        paths: Sequence[str | Path],
+        output: str | Path,
+        *,
+        source: str | Path | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Summary:
+        """Deblur pictures as the frames of one video, written with their names to a folder.
+
+        Parameters
+        ----------
+        paths
+            The pictures in order, alike in size, depth and orientation.
+        output
+            The folder.
+        source
+            What to name as the input in the summary; None: the first picture's folder.
+        progress
+            Called after every picture written.
+
+        Raises
+        ------
+        UsageError, InputError, OutputError
+            As `run`.
+        """
+        began = time.monotonic()
+        restorer = PhotographRestorer(self._restorer, self._detector, self.settings)
+        pictures = [Path(path) for path in paths]
+
+        def done(count: int, tally: Tally) -> None:
+            if progress is not None:
+                progress(Progress(count, len(pictures), tally.restored))
+
+        tally, notes = restorer.sequence(pictures, Path(output), done)
+        named = Path(source) if source is not None else pictures[0].parent
+        return self._summary(named, Path(output), len(pictures), tally, began, notes=notes)
+
+    def _summary(
+        self,
+        source: Path,
+        target: Path,
+        frames: int,
+        tally: Tally,
+        began: float,
+        **more: Any,
+    ) -> Summary:
+        """What a run did; ``more`` are further fields of `Summary`."""
         return Summary(
             input=source,
             output=target,
-            frames=written,
+            frames=frames,
             people=len(tally.tracks),
             restored=tally.restored,
             left_alone=dict(tally.left_alone),
-            copied=unchanged,
-            model=settings.model,
+            model=self.settings.model,
             device=self._restorer.device_name,
             precision=self._restorer.precision,
             detector=self._detector.name,
             seconds=time.monotonic() - began,
-            damage=list(reader.damage),
-            notes=notes,
+            **{"copied": False, **more},
         )
 
 

@@ -24,7 +24,8 @@ from fvdeblur.morphable.camera import place
 from fvdeblur.morphable.guidance import trust
 from fvdeblur.morphable.reader import REACH, FaceReader, Reading
 from fvdeblur.morphable.squares import Squares
-from fvdeblur.restoration.deblurrer import RENDERED_MARK, Progress, expected_frames, in_stages
+from fvdeblur.restoration.deblurrer import Progress, expected_frames, in_stages
+from fvdeblur.restoration.inputs import RENDERED_MARK
 from fvdeblur.restoration.priors import FaceTracks
 from fvdeblur.restoration.restorer import select_device
 from fvdeblur.restoration.row_file import RowFile

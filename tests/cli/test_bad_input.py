@@ -250,7 +250,7 @@ def test_a_folder_with_one_broken_video(
     lines = result.err.splitlines()
     assert len(lines) == 2
     assert "b.mp4" in lines[0]
-    assert lines[1] == "fvdeblur: 1 of 3 videos failed"
+    assert lines[1] == "fvdeblur: 1 of 3 inputs failed"
     assert listed(tmp_path / "new" / "out") == {"a.mp4", "c.MP4"}
     # Without a folder for the outputs they stand beside the inputs, and are no inputs the next time.
     for overwrite in ([], ["--overwrite"]):

@@ -26,7 +26,9 @@ def test_the_defaults_are_those_of_the_python_interface(setting: Any) -> None:
 def test_every_option_is_a_setting_or_about_the_command_alone() -> None:
     options = {p.name for p in commands.commands["run"].params if isinstance(p, click.Option)}
     settings = {setting.name for setting in dataclasses.fields(Settings)}
-    assert options - settings == {"output", "quiet", "verbose", "debug"}
+    about_inputs = {"recursive", "sequence", "skip_existing", "fail_fast", "workers", "dry_run"}
+    about_reports = {"quiet", "verbose", "debug", "progress", "as_json", "log"}
+    assert options - settings == {"output"} | about_inputs | about_reports
 
 
 def test_help_tells_the_defaults(fvdeblur: Run) -> None:

@@ -108,7 +108,7 @@ def test_what_is_done_is_not_done_again(
     (videos / "broken.mp4").rename(videos / "broken.bak")
     try:
         before = {path: path.stat().st_mtime_ns for path in dataset.rglob("*.mp4")}
-        monkeypatch.setattr("fvdeblur.datasets.mining.workers._Worker", None)  # nobody to work
+        monkeypatch.setattr("fvdeblur.processes._Worker", None)  # nobody to work
         summary = run(videos, dataset)
     finally:
         (videos / "broken.bak").rename(videos / "broken.mp4")

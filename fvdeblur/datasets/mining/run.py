@@ -18,9 +18,9 @@ from fvdeblur.datasets.mining.ledger import Ledger, Video
 from fvdeblur.datasets.mining.miner import MinedVideo, mine_video, report_line
 from fvdeblur.datasets.mining.parts import Parts, face_parts
 from fvdeblur.datasets.mining.settings import MiningSettings
-from fvdeblur.datasets.mining.workers import Outcome, Report, Work, run_jobs
 from fvdeblur.errors import FvdeblurError, OutputError, UsageError
 from fvdeblur.media.encoders import CONTAINERS
+from fvdeblur.processes import Outcome, Report, Work, run_jobs
 
 UNREADABLE = "unreadable"
 

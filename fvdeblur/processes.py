@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from fvdeblur.errors import FvdeblurError
 
 Job = TypeVar("Job")
-Report = Callable[[int], None]
+Report = Callable[[Any], None]
 Work = Callable[[Any, Report], Any]
 
 STOP_SECONDS = 5.0
@@ -53,13 +53,13 @@ def run_jobs(
     ----------
     prepare
         Called once in every process; returns what does a job. It is called with the job and a function that takes
-        the amount of progress since the last call. It and the jobs must be picklable.
+        any report of progress. It, the jobs and the reports must be picklable.
     jobs
         What to do, begun in this order.
     processes
         How many work at once.
     progress
-        Called with amounts of progress as they are reported.
+        Called with what is reported, as it comes.
 
     Raises
     ------
@@ -151,24 +151,24 @@ def _serve(connection: Connection, prepare: Callable[[], Work]) -> None:
     try:
         work = prepare()
     except Exception as error:
-        connection.send(("unprepared", _plain(error)))
+        connection.send(("unprepared", plain_error(error)))
         return
     try:
         while True:
             job = connection.recv()
             try:
-                message = ("result", work(job, lambda amount: connection.send(("progress", amount))))
+                message = ("result", work(job, lambda report: connection.send(("progress", report))))
             except ConnectionError:
                 raise
             except Exception as error:
-                message = ("error", _plain(error))
+                message = ("error", plain_error(error))
             connection.send(message)
     except (EOFError, OSError):  # nobody listens any more
         os._exit(0)
 
 
-def _plain(error: Exception) -> FvdeblurError:
-    """An error that can be sent; where it came from goes along as a note."""
+def plain_error(error: Exception) -> FvdeblurError:
+    """An error that can be sent, or reported among others; where it came from goes along as a note."""
     plain = error
     if not isinstance(error, FvdeblurError):
         reason = (str(error).strip() or "no reason given").splitlines()[0]
