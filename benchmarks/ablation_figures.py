@@ -14,9 +14,10 @@ from torch import nn
 
 from benchmarks.boxes import Box, face_boxes
 from benchmarks.embedding import Embedder
-from benchmarks.quality import SEGMENTS, make_segment, with_noise
+from benchmarks.quality import SEGMENTS, make_segment
 from fvdeblur.datasets import Clip
 from fvdeblur.evaluation import psnr, ssim
+from fvdeblur.evaluation.datasets import with_noise
 from fvdeblur.faces import create_detector
 from fvdeblur.networks import window_table
 from fvdeblur.training.guides import Guide, as_inputs

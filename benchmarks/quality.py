@@ -38,14 +38,12 @@ from numpy.typing import NDArray
 from benchmarks.boxes import Box, face_boxes
 from benchmarks.machine import describe_machine
 from fvdeblur.datasets import BlurSettings, Clip, Segment, load_clips, synthesise
-from fvdeblur.datasets.protocols import PROTOCOLS, apply
-from fvdeblur.errors import InputError
+from fvdeblur.datasets.protocols import PROTOCOLS
 from fvdeblur.evaluation import psnr, ssim
+from fvdeblur.evaluation.datasets import blurred_by, first_frames, with_noise
+from fvdeblur.evaluation.restoring import restore_frames
 from fvdeblur.faces import create_detector
-from fvdeblur.networks import WindowShape, window_indices, window_table
 from fvdeblur.restoration import Restorer
-from fvdeblur.restoration.priors import Guides
-from fvdeblur.training.guides import Guide, as_inputs
 
 SIZE, LENGTH = 288, 14
 PROTOCOL = BlurSettings(
@@ -59,10 +57,8 @@ PROTOCOL = BlurSettings(
     noise=0.0,
     compression_share=0.0,
 )
-PROTOCOL_FRAMES = 24
 SEGMENTS = 2  # of each kind, a clip
 SHARP_FRAMES = 0.1
-NOISE = 1.0  # standard deviation in units of 1/255, as every camera has at least
 
 Frames = NDArray[np.uint8]
 
@@ -76,65 +72,6 @@ def make_segment(clip: Clip, shaken: bool, number: int, seed: int) -> Segment:
     side = float(min(clip.frames.shape[1:3]))
     region = (clip.frames.shape[2] / 2, clip.frames.shape[1] / 2, side)
     return synthesise(clip, PROTOCOL, rng, region=region, speed=speed, exposure=exposure)
-
-
-def with_noise(frames: Frames, seed: int) -> Frames:
-    """Add sensor noise; without it a frame of no exposure time would be the truth itself."""
-    noise = np.random.default_rng((seed, 1)).normal(0, NOISE, frames.shape)
-    return np.clip(np.round(frames + noise), 0, 255).astype(np.uint8)
-
-
-def first_frames(clip: Clip) -> Clip:
-    """The first frames of a clip, reduced to the size that is measured."""
-    frames = [
-        cv2.resize(f, (SIZE, SIZE), interpolation=cv2.INTER_AREA) for f in clip.frames[:PROTOCOL_FRAMES]
-    ]
-    return Clip(clip.name, clip.identity, np.stack(frames).astype(np.uint8), clip.fps)
-
-
-def blurred_by(name: str, clip: Clip, boxes: list[Box], seed: int) -> tuple[Frames, Frames] | None:
-    """A clip blurred by a named protocol, and sharp; None where its rules reject all of it."""
-    given = torch.from_numpy(clip.frames).permute(0, 3, 1, 2)
-    own = zlib.crc32(f"{seed} {clip.name}".encode())
-    faces = np.array(boxes, np.float32) if boxes else None
-    try:
-        result = apply(name, given, own, flow=clip.flow, boxes=faces)
-    except InputError:
-        return None
-    blurred, sharp = (
-        frames.permute(0, 2, 3, 1).contiguous().numpy() for frames in (result.blurred, result.sharp)
-    )
-    return with_noise(blurred, seed), sharp
-
-
-def restore(restorer: Restorer, frames: Frames) -> Frames:
-    """Restore every frame of a sequence, uint8 [T, H, W, 3] in and out."""
-    given = frames.astype(np.float32) / np.float32(255)
-    guides = _guides(restorer, frames)
-    restored = []
-    for k in range(len(given)):
-        window = given[window_indices(k, len(given), restorer.frames)]
-        change = restorer.changes([window], guides[k : k + 1])[0]
-        picture = given[k] if change is None else given[k] + change
-        restored.append(np.clip(np.round(picture * 255), 0, 255).astype(np.uint8))
-    return np.stack(restored)
-
-
-def _guides(restorer: Restorer, frames: Frames) -> list[Guides]:
-    """What the network is told of the face in every frame; empty where it asks nothing."""
-    if restorer.reader is None:
-        return []
-    shape = WindowShape(
-        restorer.frames, restorer.multiple, False, restorer.prior_channels, restorer.identity_size
-    )
-    guide = Guide(shape)
-    guide.reader = restorer.reader
-    pictures = torch.from_numpy(frames).permute(0, 3, 1, 2)
-    told = as_inputs(guide.of(pictures, window_table(len(frames), restorer.frames)))
-    return [
-        Guides(*(told[name][k] if name in told else None for name in ("prior", "identity")))
-        for k in range(len(frames))
-    ]
 
 
 def through_h264(frames: Frames, crf: int = 23) -> Frames:
@@ -170,7 +107,7 @@ def measure(restorer: Restorer, clips: list[Clip], seed: int, picture: Path | No
             if not shaken and number == 0:
                 inputs["sharp"] = sharp
             for name, given in inputs.items():
-                output = restore(restorer, given)
+                output = restore_frames(restorer, given)
                 rows[name].append(
                     {
                         "clip": clip.name,
@@ -202,7 +139,7 @@ def measure_protocols(
             if pair is None or not boxes:
                 continue
             given, sharp = pair
-            figures = _figures(given, restore(restorer, given), sharp, boxes, name=f"protocol {name}")
+            figures = _figures(given, restore_frames(restorer, given), sharp, boxes, name=f"protocol {name}")
             rows[name].append({"clip": clip.name, **figures})
     return {
         name: {"mean": {"clips": len(table), **_means(table)}, "segments": table}

@@ -7,6 +7,7 @@ import signal
 import sys
 import traceback
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,9 +15,14 @@ import click
 from fvdeblur import __version__
 from fvdeblur.cli.blur import blur
 from fvdeblur.cli.build_3dmm import build_3dmm
+from fvdeblur.cli.completion import completion
+from fvdeblur.cli.config import ENVIRONMENT_PREFIX, config, config_files, read_defaults
 from fvdeblur.cli.dataset import dataset
+from fvdeblur.cli.doctor import doctor
+from fvdeblur.cli.evaluate import evaluate
 from fvdeblur.cli.messages import one_line, say
 from fvdeblur.cli.mine import mine
+from fvdeblur.cli.models import models
 from fvdeblur.cli.render import render
 from fvdeblur.cli.run import run
 from fvdeblur.cli.train import train
@@ -27,18 +33,34 @@ from fvdeblur.errors import EXIT_FAILURE, EXIT_INTERRUPT, EXIT_TERMINATED, EXIT_
 
 @click.group(
     invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "auto_envvar_prefix": ENVIRONMENT_PREFIX,
+    },
 )
 @click.version_option(__version__, prog_name="fvdeblur")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Take defaults from this file alone.  [default: fvdeblur.toml of the user and of this folder]",
+)
 @click.pass_context
-def commands(context: click.Context) -> None:
+def commands(context: click.Context, config_file: Path | None) -> None:
     """Deblur faces in video; everything but the faces stays as it was."""
+    assert isinstance(context.command, click.Group)
+    context.default_map, context.obj = read_defaults(config_files(config_file), context.command)
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
         context.exit(EXIT_USAGE)
 
 
-for command in (run, render, mine, dataset, blur, train, train_fitting, train_regressor, build_3dmm):
+_USING = (run, render, evaluate, models, doctor, config, completion)
+_MAKING = (mine, dataset, blur, train, train_fitting, train_regressor, build_3dmm)
+
+for command in (*_USING, *_MAKING):
     commands.add_command(command)
 
 

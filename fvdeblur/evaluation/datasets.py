@@ -1,0 +1,217 @@
+"""Evaluation on a dataset of sharp clips, blurred by named protocols."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fvdeblur import __version__
+from fvdeblur.datasets import Clip, load_clips
+from fvdeblur.datasets.protocols import PROTOCOLS, apply
+from fvdeblur.errors import InputError, UsageError
+from fvdeblur.evaluation.restoring import restore_frames
+from fvdeblur.evaluation.results import Results, Row
+from fvdeblur.evaluation.sequences import SHARP_PSNR, find_truth, measure_frames
+from fvdeblur.faces import create_detector
+from fvdeblur.faces.identity import create_embedder
+from fvdeblur.restoration import Restorer
+
+Frames = NDArray[np.uint8]
+
+CROP_SIDE = 288
+"""Side that clips are reduced to."""
+
+CLIP_FRAMES = 24
+"""Frames of each clip that are blurred, from its beginning."""
+
+SENSOR_NOISE = 1.0
+"""Standard deviation of the noise added to blurred frames, in units of 1/255, as every camera has at least."""
+
+UNSHARP = "unsharp"
+"""Name of the baseline: the frame plus 0.8 of its difference from itself smoothed by a Gaussian of 3 pixels."""
+
+UNSHARP_AMOUNT, UNSHARP_SIGMA = 0.8, 3.0
+
+Told = Callable[[int, int], None]
+
+
+def evaluate_dataset(
+    data: str | Path,
+    protocols: Sequence[str] = tuple(PROTOCOLS),
+    models: Sequence[str] = ("fvd",),
+    *,
+    split: str = "validation",
+    clips: int | None = None,
+    seed: int = 7,
+    device: str = "auto",
+    precision: str = "auto",
+    detection: bool = True,
+    embedder: str | None = "auto",
+    progress: Told | None = None,
+) -> Results:
+    """Blur the clips of a dataset by protocols, restore them by models, and measure both against the truth.
+
+    The first `CLIP_FRAMES` frames of each clip, reduced to `CROP_SIDE` pixels, are blurred; noise of `SENSOR_NOISE` is
+    added; every frame is restored from its window (`restore_frames`); everything is measured in the box of the face
+    that the detector finds on the sharp frame (`measure_frames`). Frames that are hardly blurred are counted apart:
+    ``psnr_blurred`` takes those whose blurred PSNR is below `SHARP_PSNR` alone, ``psnr_hardly_blurred`` the others.
+
+    Parameters
+    ----------
+    data
+        A dataset, or a folder with ``clips.tsv``.
+    protocols
+        Names of `fvdeblur.datasets.protocols.PROTOCOLS`, with their default settings.
+    models
+        Names of released models, and `UNSHARP`.
+    split
+        ``train``, ``validation`` or ``all``.
+    clips
+        Take the first so many clips only; None: all.
+    seed
+        Of every random number.
+    device, precision
+        As for `fvdeblur.Deblurrer`.
+    detection
+        Whether faces are detected in blurred and restored frames.
+    embedder
+        ``auto``, ``dlib`` or ``insightface``; None: identity is not measured.
+    progress
+        Called with pairs of clips and protocols done, and in all.
+
+    Raises
+    ------
+    UsageError
+        A protocol or model is unknown, or there is nothing to measure.
+    InputError
+        The dataset or a clip cannot be read.
+    """
+    for name in protocols:
+        if name not in PROTOCOLS:
+            raise UsageError(f"unknown protocol {name!r}; use one of {', '.join(PROTOCOLS)}")
+    restorers: dict[str, Callable[[Frames], Frames]] = {}
+    ran: dict[str, Any] = {}
+    for name in models:
+        if name == UNSHARP:
+            restorers[name] = unsharp_masking
+        else:
+            restorer = Restorer(name, device, precision)
+            restorers[name] = lambda frames, restorer=restorer: restore_frames(restorer, frames)  # type: ignore[misc]
+            ran[name] = {"device": restorer.device_name, "precision": restorer.precision}
+    material = load_clips(data, split, CLIP_FRAMES)[:clips]
+    if not material:
+        raise UsageError(f"{data}: holds no clips in the split {split}")
+    detector = create_detector("centerface")
+    teller = None if embedder is None else create_embedder(embedder)
+    results = Results(
+        about={
+            "version": __version__,
+            "data": Path(data).name,
+            "split": split,
+            "seed": seed,
+            "crop_side": CROP_SIDE,
+            "clip_frames": CLIP_FRAMES,
+            "sensor_noise": SENSOR_NOISE,
+            "models": ran,
+            "detector": detector.name,
+            "embedder": None if teller is None else teller.name,
+        }
+    )
+    total = len(material) * len(protocols)
+    for number, clip in enumerate(map(first_frames, material)):
+        truth = find_truth(clip.frames, detector)
+        for place, protocol in enumerate(protocols):
+            if progress is not None:
+                progress(number * len(protocols) + place, total)
+            pair = None if truth is None else blurred_by(protocol, clip, truth.boxes, seed)
+            true = None if pair is None else find_truth(pair[1], detector)  # some protocols move the picture
+            if pair is None or true is None:
+                reason = (
+                    "no face" if truth is None or pair is not None else "rejected by the protocol's rules"
+                )
+                results.left_out.append({"clip": clip.name, "protocol": protocol, "reason": reason})
+                continue
+            looked = detector if detection else None
+            before = measure_frames(pair[0], true, looked, teller)
+            for name, restore in restorers.items():
+                after = measure_frames(restore(pair[0]), true, looked, teller)
+                results.rows.append(
+                    Row(
+                        protocol,
+                        name,
+                        clip.identity,
+                        clip.name,
+                        len(pair[0]),
+                        _means(before, before["psnr"]),
+                        _means(after, before["psnr"]),
+                    )
+                )
+    if progress is not None:
+        progress(total, total)
+    if not results.rows:
+        raise UsageError(f"{data}: no clip could be measured; see what the protocols demand")
+    return results
+
+
+def first_frames(clip: Clip) -> Clip:
+    """The first `CLIP_FRAMES` frames of a clip, reduced to `CROP_SIDE` pixels."""
+    frames = [
+        cv2.resize(f, (CROP_SIDE, CROP_SIDE), interpolation=cv2.INTER_AREA) for f in clip.frames[:CLIP_FRAMES]
+    ]
+    return Clip(clip.name, clip.identity, np.stack(frames).astype(np.uint8), clip.fps)
+
+
+def blurred_by(
+    name: str, clip: Clip, boxes: Sequence[tuple[int, int, int, int]], seed: int
+) -> tuple[Frames, Frames] | None:
+    """A clip blurred by a named protocol and with noise, and sharp; None where its rules reject all of it."""
+    given = torch.from_numpy(clip.frames).permute(0, 3, 1, 2)
+    own = zlib.crc32(f"{seed} {clip.name}".encode())
+    faces = np.array(boxes, np.float32) if len(boxes) else None
+    try:
+        result = apply(name, given, own, flow=clip.flow, boxes=faces)
+    except InputError:
+        return None
+    blurred, sharp = (
+        frames.permute(0, 2, 3, 1).contiguous().numpy() for frames in (result.blurred, result.sharp)
+    )
+    return with_noise(blurred, seed), sharp
+
+
+def with_noise(frames: Frames, seed: int) -> Frames:
+    """Add sensor noise; without it a frame of no exposure time would be the truth itself."""
+    noise = np.random.default_rng((seed, 1)).normal(0, SENSOR_NOISE, frames.shape)
+    return np.clip(np.round(frames + noise), 0, 255).astype(np.uint8)
+
+
+def unsharp_masking(frames: Frames) -> Frames:
+    """The baseline `UNSHARP` on uint8 [T, H, W, 3]."""
+    return np.stack([_unsharp(frame) for frame in frames])
+
+
+def _unsharp(frame: Frames) -> Frames:
+    smooth = cv2.GaussianBlur(frame, (0, 0), UNSHARP_SIGMA)
+    return np.asarray(cv2.addWeighted(frame, 1 + UNSHARP_AMOUNT, smooth, -UNSHARP_AMOUNT, 0), np.uint8)
+
+
+def _means(measures: dict[str, NDArray[np.float64]], blurred_psnr: NDArray[np.float64]) -> dict[str, float]:
+    """Means over the frames of which a measure could be taken."""
+    blurred = blurred_psnr < SHARP_PSNR
+    parts = {
+        **measures,
+        "psnr_blurred": measures["psnr"][blurred],
+        "psnr_hardly_blurred": measures["psnr"][~blurred],
+    }
+    return {name: _mean(values) for name, values in parts.items()}
+
+
+def _mean(values: Iterable[float]) -> float:
+    known = [float(value) for value in values if np.isfinite(value)]
+    return float(np.mean(known)) if known else float("nan")
