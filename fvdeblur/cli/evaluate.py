@@ -37,7 +37,7 @@ FORMATS = ("rich", "markdown", "latex", "csv", "json")
     help="Released model, or unsharp (a baseline); may be repeated.",
 )
 @click.option("--split", default="validation", show_default=True, help="train, validation or all.")
-@click.option("--clips", type=click.IntRange(1), help="Take the first so many clips only.")
+@click.option("--clips", type=click.IntRange(1), help="Take so many clips (or pairs) only.")
 @click.option("--seed", type=click.IntRange(0), default=7, show_default=True, help="Of everything random.")
 @click.option("--device", default=Settings.device, show_default=True, help="auto, cpu or cuda[:N].")
 @click.option("--precision", default=Settings.precision, show_default=True, help="auto, fp32, bf16 or fp16.")
@@ -85,9 +85,9 @@ def evaluate(
     With a DATASET its clips are blurred by protocols, restored by models, and compared with the sharp frames. With two
     videos, RESTORED is compared with REFERENCE, frame by frame. Means are over people, with 95 % intervals of the
     change and the least of a person: PSNR, SSIM, sharpness, temporal and warping error, detection, landmarks, identity
-    (docs/evaluation.md).
+    (docs/evaluation.md). A folder with pairs.txt holds aligned pairs: whether people are told apart is measured.
     """
-    from fvdeblur.datasets.whole_file import whole_file
+    from fvdeblur.whole_file import whole_file
 
     for path in (json_path, csv_path):
         if path is not None and os.path.lexists(path) and not overwrite:
@@ -98,6 +98,8 @@ def evaluate(
             raise UsageError(f"{shown(inputs[0])}: is no dataset's folder; to compare videos, name two")
         if blurred is not None:
             raise UsageError("--blurred goes with two videos; a dataset is blurred by --protocol")
+        if os.path.exists(os.path.join(inputs[0], "pairs.txt")):
+            return _on_pairs(inputs[0], embedder, quiet, kind, json_path, **values)
         results = _on_dataset(inputs[0], protocols, quiet, **common, **values)
     elif len(inputs) == 2:
         if protocols:
@@ -131,6 +133,27 @@ def _on_dataset(data: str, protocols: tuple[str, ...], quiet: bool, **values: An
         return evaluate_dataset(data, chosen, **values)
     with Counter("measuring", "clips and protocols") as counter:
         return evaluate_dataset(data, chosen, **values, progress=counter.update)
+
+
+def _on_pairs(
+    folder: str, embedder: str, quiet: bool, kind: str, json_path: Path | None, **values: Any
+) -> int:
+    from fvdeblur.cli.counter import Counter
+    from fvdeblur.evaluation.verification import evaluate_pairs
+    from fvdeblur.whole_file import whole_file
+
+    del values["split"]
+    values["pairs"] = values.pop("clips")
+    if quiet:
+        result = evaluate_pairs(folder, **values, embedder=embedder)
+    else:
+        with Counter("telling people apart", "pictures") as counter:
+            result = evaluate_pairs(folder, **values, embedder=embedder, progress=counter.update)
+    click.echo(json.dumps(result.as_json()) if kind == "json" else result.as_markdown().rstrip("\n"))
+    if json_path is not None:
+        with whole_file(json_path) as partial:
+            partial.write_text(json.dumps(result.as_json(), indent=1) + "\n", encoding="utf-8")
+    return 0
 
 
 def _on_videos(restored: str, reference: str, blurred: Path | None, quiet: bool, **values: Any) -> Results:

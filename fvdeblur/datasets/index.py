@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fvdeblur.datasets.whole_file import whole_file
 from fvdeblur.errors import InputError, OutputError, UsageError
+from fvdeblur.whole_file import whole_file
 
 INDEX_NAME = "index.jsonl"
 CLIPS_FOLDER = "clips"

@@ -17,8 +17,8 @@ from fvdeblur.datasets.clip_reader import ClipReader
 from fvdeblur.datasets.clips import read_still
 from fvdeblur.datasets.index import ClipRecord, read_index
 from fvdeblur.datasets.summary import median_face
-from fvdeblur.datasets.whole_file import whole_file
 from fvdeblur.errors import InputError, UsageError
+from fvdeblur.whole_file import whole_file
 
 BACKGROUND, TEXT, MARK = (24, 24, 24), (224, 224, 224), (96, 255, 96)
 GAP = 4

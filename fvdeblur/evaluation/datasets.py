@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,15 +97,7 @@ def evaluate_dataset(
     for name in protocols:
         if name not in PROTOCOLS:
             raise UsageError(f"unknown protocol {name!r}; use one of {', '.join(PROTOCOLS)}")
-    restorers: dict[str, Callable[[Frames], Frames]] = {}
-    ran: dict[str, Any] = {}
-    for name in models:
-        if name == UNSHARP:
-            restorers[name] = unsharp_masking
-        else:
-            restorer = Restorer(name, device, precision)
-            restorers[name] = lambda frames, restorer=restorer: restore_frames(restorer, frames)  # type: ignore[misc]
-            ran[name] = {"device": restorer.device_name, "precision": restorer.precision}
+    restorers, ran = create_restorers(models, device, precision)
     material = load_clips(data, split, CLIP_FRAMES)[:clips]
     if not material:
         raise UsageError(f"{data}: holds no clips in the split {split}")
@@ -158,6 +151,22 @@ def evaluate_dataset(
     if not results.rows:
         raise UsageError(f"{data}: no clip could be measured; see what the protocols demand")
     return results
+
+
+def create_restorers(
+    models: Sequence[str], device: str, precision: str
+) -> tuple[dict[str, Callable[[Frames], Frames]], dict[str, Any]]:
+    """What restores sequences uint8 [T, S, S, 3], by the names of models and `UNSHARP`; and what they really run on."""
+    restorers: dict[str, Callable[[Frames], Frames]] = {}
+    ran: dict[str, Any] = {}
+    for name in models:
+        if name == UNSHARP:
+            restorers[name] = unsharp_masking
+        else:
+            restorer = Restorer(name, device, precision)
+            restorers[name] = partial(restore_frames, restorer)
+            ran[name] = {"device": restorer.device_name, "precision": restorer.precision}
+    return restorers, ran
 
 
 def first_frames(clip: Clip) -> Clip:

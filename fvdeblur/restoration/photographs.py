@@ -17,6 +17,7 @@ from fvdeblur.media.photograph import PHOTOGRAPH_SUFFIXES, Photograph, photograp
 from fvdeblur.restoration.restorer import Restorer
 from fvdeblur.restoration.settings import Settings
 from fvdeblur.restoration.stream import FaceRestorer, Tally, track
+from fvdeblur.whole_file import whole_file
 
 Done = Callable[[int, Tally], None]
 """Called after every picture with the number done and what was done to the faces so far."""
@@ -75,7 +76,8 @@ class PhotographRestorer:
         for _ in faces(track([DecodedFrame(0, 0.0, photograph.frame)], photograph.rotation, self._detector)):
             pass
         copied = faces.tally.restored == 0 and photograph_format(target) == photograph.format
-        write_whole(target, source.read_bytes() if copied else photograph.encoded(target.suffix))
+        with whole_file(target) as partial:
+            partial.write_bytes(source.read_bytes() if copied else photograph.encoded(target.suffix))
         return faces.tally, photograph.notes, copied
 
     def sequence(
@@ -166,26 +168,3 @@ class PhotographRestorer:
             raise UsageError(f"{shown(target)}: is a folder; name a file in it with -o")
         if os.path.lexists(target) and not self._settings.overwrite:
             raise UsageError(f"{shown(target)} exists; use --overwrite or -o")
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that has its name only when it is whole.
-
-    Raises
-    ------
-    OutputError
-        The system refuses.
-    """
-    path = Path(os.path.abspath(path))
-    partial = path.with_name(f"{path.name}.partial")
-    with writing(path):
-        partial.unlink(missing_ok=True)
-        try:
-            with partial.open("xb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            partial.replace(path)
-        finally:
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
