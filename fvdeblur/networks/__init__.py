@@ -8,11 +8,18 @@ from typing import Any
 from torch import nn
 
 from fvdeblur.errors import UsageError
+from fvdeblur.networks.chrysos2017 import Chrysos2017
+from fvdeblur.networks.dfpgnet import DFPGnet, FeatureDiscriminator
 from fvdeblur.networks.fvd import FVD, multiply_accumulates
 from fvdeblur.networks.ren2019 import Ren2019
 from fvdeblur.networks.window import WindowShape, central_frame, window_indices, window_table
 
-_REGISTRY: dict[str, Callable[..., nn.Module]] = {"fvd": FVD, "ren2019": Ren2019}
+_REGISTRY: dict[str, Callable[..., nn.Module]] = {
+    "chrysos2017": Chrysos2017,
+    "dfpgnet": DFPGnet,
+    "fvd": FVD,
+    "ren2019": Ren2019,
+}
 
 
 def create(name: str, **options: Any) -> nn.Module:
@@ -38,6 +45,9 @@ def names() -> list[str]:
 
 __all__ = [
     "FVD",
+    "Chrysos2017",
+    "DFPGnet",
+    "FeatureDiscriminator",
     "Ren2019",
     "WindowShape",
     "central_frame",

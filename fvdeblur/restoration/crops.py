@@ -31,8 +31,8 @@ class CropPlan:
     left, top, side
         The square in pixels of the upright picture; it may reach beyond the picture.
     size
-        Side that the crop is brought to. For restoration it is ``side`` unless the face is larger than the network's
-        limit.
+        Side that the crop is brought to. For restoration it is ``side`` unless the face is larger or smaller than the
+        network's limits.
     """
 
     left: int
@@ -41,8 +41,8 @@ class CropPlan:
     size: int
 
 
-def plan_crop(box: FloatArray, multiple: int, largest_side: int) -> CropPlan:
-    """Plan the crop of a face box [x0, y0, x1, y1] in pixels.
+def plan_crop(box: FloatArray, multiple: int, largest_side: int, smallest_side: int = 0) -> CropPlan:
+    """Plan the crop of a face box [x0, y0, x1, y1] in pixels, brought to a size between these sides.
 
     The side is rounded up to twice ``multiple``, so that a slowly growing face does not change the network's shape
     at every frame.
@@ -50,7 +50,8 @@ def plan_crop(box: FloatArray, multiple: int, largest_side: int) -> CropPlan:
     x, y, side = face_square(box, CONTEXT)
     step = 2 * multiple
     whole = max(step, int(np.ceil(side / step)) * step)
-    return CropPlan(round(x - whole / 2), round(y - whole / 2), whole, min(whole, largest_side))
+    size = min(max(whole, smallest_side), largest_side)
+    return CropPlan(round(x - whole / 2), round(y - whole / 2), whole, size)
 
 
 def cut(planes: FramePlanes, plan: CropPlan) -> FloatArray:
@@ -75,7 +76,8 @@ def blend(planes: FramePlanes, changes: Sequence[tuple[CropPlan, FloatArray]], s
     for i, (plan, change) in enumerate(changes):
         if plan.size != plan.side:
             side = (plan.side, plan.side)
-            change = np.asarray(cv2.resize(change, side, interpolation=cv2.INTER_CUBIC), np.float32)
+            kind = cv2.INTER_CUBIC if plan.size < plan.side else cv2.INTER_AREA
+            change = np.asarray(cv2.resize(change, side, interpolation=kind), np.float32)
         weight = soft_mask(plan.side) * np.float32(strength)
         total = _mask_total(plan, plans[:i] + plans[i + 1 :])
         if total is not None:

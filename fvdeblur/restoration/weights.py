@@ -26,6 +26,9 @@ class ModelCard:
         and the upsampled change is added.
     sha256
         Digest of ``weights.safetensors``.
+    smallest_side
+        Side in pixels that smaller face crops are enlarged to. The same as ``largest_side`` it lets the network see
+        every face at one size, which some are trained for.
     """
 
     name: str
@@ -33,6 +36,7 @@ class ModelCard:
     options: dict[str, Any]
     largest_side: int
     sha256: str
+    smallest_side: int = 0
 
 
 def model_names() -> list[str]:

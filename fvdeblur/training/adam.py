@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from fvdeblur.training.muon import KernelOptimizer
-
-BETAS = (0.9, 0.999)
+from fvdeblur.training.muon import BETAS, KernelOptimizer
 
 
 class Adam(KernelOptimizer):
@@ -15,4 +13,4 @@ class Adam(KernelOptimizer):
 
     def __init__(self, network: nn.Module, lr: float, weight_decay: float) -> None:
         self._parts = [torch.optim.AdamW(network.parameters(), lr=lr, betas=BETAS, weight_decay=weight_decay)]
-        self._shares = (1.0,)  # type: ignore[assignment]
+        self._shares = [1.0]

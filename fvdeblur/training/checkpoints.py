@@ -32,8 +32,9 @@ def restore(
     average: dict[str, Tensor],
     optimiser: KernelOptimizer,
     initial: str | Path | None,
+    discriminator: nn.Module | None = None,
 ) -> int:
-    """Fill network, average and optimiser from the checkpoint or the initial weights; return the step.
+    """Fill networks, average and optimiser from the checkpoint or the initial weights; return the step.
 
     Initial weights may lack layers that a fresh network begins at zero, as those for a guide that it did not have.
     """
@@ -49,6 +50,17 @@ def restore(
             ) from error
         if state["network_name"] != config.network or state["network_options"] != config.network_options:
             raise UsageError(f"{path}: belongs to another network; choose another output folder")
+        if json.loads(state["config"])["optimiser"] != config.optimiser:
+            raise UsageError(f"{path}: belongs to another optimiser; choose another output folder")
+        try:
+            if discriminator is not None:
+                discriminator.load_state_dict(state["discriminator"])
+            elif "discriminator" in state:
+                raise KeyError("discriminator")
+        except (KeyError, RuntimeError) as error:
+            raise UsageError(
+                f"{path}: belongs to another discriminator or to none; choose another output folder"
+            ) from error
         network.load_state_dict(state["network"])
         optimiser.load_state_dict(state["optimiser"])
         for name, value in state["average"].items():
@@ -79,6 +91,7 @@ def save(
     average: dict[str, Tensor],
     optimiser: KernelOptimizer,
     step: int,
+    discriminator: nn.Module | None = None,
 ) -> None:
     """Write the checkpoint and, in half precision, the averaged weights."""
     from safetensors.torch import save_file
@@ -92,6 +105,8 @@ def save(
         "average": average,
         "optimiser": optimiser.state_dict(),
     }
+    if discriminator is not None:
+        state["discriminator"] = discriminator.state_dict()
     replace(output / CHECKPOINT, lambda path: torch.save(state, path))
     weights = {name: value.half().contiguous().cpu() for name, value in average.items()}
     replace(output / WEIGHTS, lambda path: save_file(weights, path))

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 from fvdeblur.datasets import BlurSettings
 from fvdeblur.datasets.protocols import PROTOCOLS
 from fvdeblur.errors import UsageError
+from fvdeblur.training import losses
 
-OPTIMISERS = ("muon", "adam")
+OPTIMISERS = ("muon", "adam", "sgd")
 SCHEDULES = ("cosine", "steps")
-LOSSES = ("charbonnier", "euclidean")
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,20 @@ class LoopConfig:
     steps, batch
         Number of optimiser steps, samples a step.
     optimiser
-        ``muon`` (AdamW for biases), or ``adam`` for everything, as in Ren et al. 2019, section 4.1.
+        ``muon`` (AdamW for biases), or for everything ``adam``, as in Ren et al. 2019, section 4.1, or ``sgd`` with
+        momentum, as in Chrysos & Zafeiriou 2017, section 5.1.
     learning_rate, weight_decay
-        Highest rate, and the decay of the weights (decoupled from the gradient).
+        Highest rate, and the decay of the weights (decoupled from the gradient, but for ``sgd``).
     schedule
         How the rate goes on after a linear warm-up of ``warmup`` steps: ``cosine`` down to ``final_learning_rate``
-        at the last step, or ``steps``, times 0.3 every ``decay_steps`` steps, as in the paper.
-    final_learning_rate, decay_steps, warmup
-        Of the one, of the other and of both.
+        at the last step, or ``steps``, times ``decay`` every ``decay_steps`` steps, as in the papers: 0.3 in Ren et
+        al. 2019, 0.5 in Chrysos & Zafeiriou 2017, 0.99 an epoch in Jung et al. 2022.
+    final_learning_rate
+        Of the cosine.
+    decay, decay_steps
+        Of the steps.
+    warmup
+        Of both.
     gradient_clip
         Largest norm of the gradient (``inf`` for none).
     ema
@@ -62,6 +68,7 @@ class LoopConfig:
     learning_rate: float = 1.5e-3
     schedule: str = "cosine"
     final_learning_rate: float = 1e-5
+    decay: float = 0.3
     decay_steps: int = 50000
     warmup: int = 300
     weight_decay: float = 1e-4
@@ -81,6 +88,7 @@ class LoopConfig:
         for name in ("workers", "warmup", "seed", "validate_every"):
             yield getattr(self, name) >= 0, f"{name} must not be negative"
         yield 0 <= self.ema < 1, "ema must be at least 0 and below 1"
+        yield 0 < self.decay <= 1, "decay must be above 0 and at most 1"
         yield self.optimiser in OPTIMISERS, f"optimiser must be one of {', '.join(OPTIMISERS)}"
         yield self.schedule in SCHEDULES, f"schedule must be one of {', '.join(SCHEDULES)}"
 
@@ -104,9 +112,21 @@ class TrainConfig(LoopConfig):
     patch
         Side of a patch in pixels.
     loss
-        The main loss: ``charbonnier``, or ``euclidean``, equation (4) of Ren et al. 2019.
+        The main loss: ``charbonnier``; ``euclidean``, equation (4) of Ren et al. 2019; ``huber`` and ``huber-norm``,
+        equation (3) of Chrysos & Zafeiriou 2017 of each sample and as printed; ``absolute``, equation (7) of Jung et
+        al. 2022.
     frequency_weight, log_error_weight
         Weights of the frequency loss and of the logarithmic error beside the main loss.
+    prior_weight, adversarial_weight
+        Weights of the prior loss and of the adversarial loss of Jung et al. 2022, equation (10), for a network that
+        estimates deep features (`fvdeblur.training.adversarial`); 0: none.
+    recogniser
+        Weights of the face recognition network that the true features come from
+        (`fvdeblur.training.recognition`). A relative path is one in the folder of the material.
+    discriminator_learning_rate
+        Of the discriminator's Adam; it falls as that of the network does.
+    discriminator_attention
+        Whether the discriminator weighs channels, and the prior loss with it.
     patches_per_segment
         Patches drawn before one segment of the pool is replaced.
     blur
@@ -124,6 +144,11 @@ class TrainConfig(LoopConfig):
     loss: str = "charbonnier"
     frequency_weight: float = 0.05
     log_error_weight: float = 0.05
+    prior_weight: float = 0.0
+    adversarial_weight: float = 0.0
+    recogniser: str = "nets/mobilefacenet-casia.ckpt"
+    discriminator_learning_rate: float = 1e-5
+    discriminator_attention: bool = True
     patches_per_segment: int = 64
     regressor: str = ""
     prior_dropout: float = 0.15
@@ -137,7 +162,9 @@ class TrainConfig(LoopConfig):
             yield getattr(self, name) >= 1, f"{name} must be at least 1"
         for name in ("stills_share", "prior_dropout"):
             yield 0 <= getattr(self, name) <= 1, f"{name} must lie in 0..1"
-        yield self.loss in LOSSES, f"loss must be one of {', '.join(LOSSES)}"
+        yield self.loss in losses.MAIN, f"loss must be one of {', '.join(losses.MAIN)}"
+        for name in ("prior_weight", "adversarial_weight"):
+            yield getattr(self, name) >= 0, f"{name} must not be negative"
         for name, share in self.protocols.items():
             yield name in PROTOCOLS, f"unknown protocol {name!r}; known are: {', '.join(PROTOCOLS)}"
             yield _alike(share, 0.0) and 0 <= share <= 1, f"protocols.{name} must lie in 0..1"
@@ -229,4 +256,4 @@ def _check(path: Path, values: dict[str, Any], defaults: Any, prefix: str = "") 
 
 def _alike(value: Any, default: Any) -> bool:
     expected = (float, int) if isinstance(default, float) else type(default)
-    return isinstance(value, expected) and not isinstance(value, bool)
+    return isinstance(value, expected) and isinstance(value, bool) == isinstance(default, bool)

@@ -9,6 +9,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -23,6 +24,7 @@ from fvdeblur.training.config import LoopConfig
 from fvdeblur.training.muon import KernelOptimizer
 from fvdeblur.training.parallel import Processes, join
 from fvdeblur.training.plot import plot_log
+from fvdeblur.training.sgd import SGD
 
 SAMPLE = "sample.png"
 
@@ -67,8 +69,7 @@ class Task(Protocol):
         ...
 
 
-DECAY = 0.3
-"""Factor of the learning rate at each of the steps of the schedule ``steps`` (Ren et al. 2019, section 4.1)."""
+OPTIMISERS: dict[str, type[KernelOptimizer]] = {"muon": KernelOptimizer, "adam": Adam, "sgd": SGD}
 
 
 def learning_rate(config: LoopConfig, step: int) -> float:
@@ -76,7 +77,7 @@ def learning_rate(config: LoopConfig, step: int) -> float:
     if step < config.warmup:
         return config.learning_rate * (step + 1) / config.warmup
     if config.schedule == "steps":
-        return config.learning_rate * DECAY ** (step // config.decay_steps)
+        return config.learning_rate * config.decay ** (step // config.decay_steps)
     progress = (step - config.warmup) / max(1, config.steps - config.warmup)
     span = config.learning_rate - config.final_learning_rate
     return config.final_learning_rate + span * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
@@ -90,7 +91,9 @@ def conduct(
     max_minutes: float | None,
     report: Callable[[str], None],
     make_network: Callable[[], Network],
-    make_task: Callable[[Network, int, Processes, Callable[[str], None]], Task],
+    make_task: Callable[..., Task],
+    make_discriminator: Callable[[Network], nn.Module | None] | None = None,
+    discriminator_learning_rate: float = 0.0,
 ) -> dict[str, float | None]:
     """Train from where ``output`` was left: the part that every trainer shares.
 
@@ -101,7 +104,12 @@ def conduct(
     make_network
         Gives the untrained network, the same for the same seed.
     make_task
-        Gives the task from the network on its device, the steps done, the processes and where to report.
+        Gives the task from the network on its device, the steps done, the processes and where to report; with
+        `make_discriminator`, from the discriminator (or None) too, as a fifth argument.
+    make_discriminator
+        Gives a discriminator that is trained against the network, or None.
+    discriminator_learning_rate
+        Highest rate of its Adam; it goes as that of the network does.
 
     Returns
     -------
@@ -115,8 +123,13 @@ def conduct(
         torch.manual_seed(config.seed)
         network = make_network()
         network = network.to(device=processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        loop = Loop(config, Path(output), processes, network, initial, report)
-        task = make_task(network, loop.step, processes, report)
+        opponents = [] if make_discriminator is None else [make_discriminator(network)]
+        discriminator = opponents[0] if opponents else None
+        if discriminator is not None:
+            discriminator.to(device=processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        share = discriminator_learning_rate / config.learning_rate if discriminator is not None else 0.0
+        loop = Loop(config, Path(output), processes, network, initial, report, discriminator, share)
+        task = make_task(network, loop.step, processes, report, *opponents)
         return loop.go(task, None if max_minutes is None else began + 60 * max_minutes)
     finally:
         processes.leave()
@@ -143,6 +156,10 @@ class Loop:
         Weights file to begin with when there is no checkpoint.
     report
         Receives one line now and then.
+    discriminator
+        What is trained against the network, by the gradients that the task's loss has in it; not averaged.
+    discriminator_share
+        Its learning rate in units of the network's.
 
     Attributes
     ----------
@@ -167,6 +184,8 @@ class Loop:
         network: nn.Module,
         initial: str | Path | None,
         report: Callable[[str], None],
+        discriminator: nn.Module | None = None,
+        discriminator_share: float = 0.0,
     ) -> None:
         self._config, self._output, self._processes, self._report = config, output, processes, report
         if config.batch % processes.world:
@@ -177,14 +196,14 @@ class Loop:
             raise OutputError(f"{output}: the folder cannot be made ({error.strerror})") from error
         self._network = network
         self._average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-        kind = Adam if config.optimiser == "adam" else KernelOptimizer
-        self._optimiser = kind(network, config.learning_rate, config.weight_decay)
-        try:
-            self.step = checkpoints.restore(config, output, network, self._average, self._optimiser, initial)
-        except ValueError as error:
-            raise UsageError(
-                f"{output / checkpoints.CHECKPOINT}: belongs to another optimiser; choose another output folder"
-            ) from error
+        self._optimiser = OPTIMISERS[config.optimiser](network, config.learning_rate, config.weight_decay)
+        self._discriminator = discriminator
+        self._opposing = [] if discriminator is None else [*discriminator.parameters()]
+        if discriminator is not None:
+            self._optimiser.add(discriminator, discriminator_share)
+        self.step = checkpoints.restore(
+            config, output, network, self._average, self._optimiser, initial, discriminator
+        )
         if processes.leads:
             checkpoints.trim_logs(output, self.step)
 
@@ -236,8 +255,13 @@ class Loop:
         self._optimiser.zero_grad()
         total.backward()
         loss, stop = total.detach(), torch.tensor(late, device=total.device)
-        loss, stop = self._processes.average(self._network.parameters(), loss, stop)
+        trained = chain(self._network.parameters(), self._opposing)
+        loss, stop = self._processes.average(trained, loss, stop)
+        self._processes.agree(self._network.buffers())
         norm = nn.utils.clip_grad_norm_(self._network.parameters(), config.gradient_clip)
+        norm = norm + nn.utils.get_total_norm(
+            [parameter.grad for parameter in self._opposing if parameter.grad is not None]
+        )
         self.step += 1
         taken = bool(torch.isfinite(loss + norm))
         if taken:
@@ -255,7 +279,15 @@ class Loop:
             self._report(f"validation at step {self.step}: {parts}")
 
     def _save(self, task: Task) -> None:
-        checkpoints.save(self._config, self._output, self._network, self._average, self._optimiser, self.step)
+        checkpoints.save(
+            self._config,
+            self._output,
+            self._network,
+            self._average,
+            self._optimiser,
+            self.step,
+            self._discriminator,
+        )
         task.draw_sample(self._output / SAMPLE, self._average)
         plot_log(self._output, task.measure.key, f"{task.measure.label} ({task.measure.unit})")
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+HUBER_RANGE = 255.0
+"""Largest value of a picture on the scale of the Huber losses, whose bend lies at a difference of 1."""
 
 
 def charbonnier(restored: Tensor, sharp: Tensor, epsilon: float = 1e-3) -> Tensor:
@@ -21,6 +27,36 @@ def euclidean(restored: Tensor, sharp: Tensor, epsilon: float = 1e-3) -> Tensor:
     return torch.sqrt((restored - sharp).square().sum(dim=(1, 2, 3)) + epsilon**2).mean()
 
 
+def absolute(restored: Tensor, sharp: Tensor) -> Tensor:
+    """Mean of ``|d|`` over all samples: L_pixel of Jung et al. 2022, equation (7).
+
+    The equation has the sum; beside the sum the losses that are added to it in equation (10) would count for nothing.
+    """
+    return (restored - sharp).abs().mean()
+
+
+def huber(restored: Tensor, sharp: Tensor) -> Tensor:
+    """Mean over all samples of the Huber loss of ``d`` with a bend at 1: Chrysos & Zafeiriou 2017, equation (3).
+
+    The equation is printed with norms of the whole difference, `huber_norm`; Huber's loss, which it cites, is of each
+    sample. ``d`` is on a scale of 0..255, that of the ResNet which the paper begins with: in 0..1 no
+    difference would reach the bend. The mean, as the paper names none.
+    """
+    return functional.huber_loss(restored * HUBER_RANGE, sharp * HUBER_RANGE)
+
+
+def huber_norm(restored: Tensor, sharp: Tensor) -> Tensor:
+    """Mean over the patches of equation (3) of Chrysos & Zafeiriou 2017 as it is printed.
+
+    With x the whole difference of a patch on a scale of 0..255: ``|x|_1 - 0.5`` where ``|x|_1 > 1``, otherwise
+    ``0.5 |x|_2^2``. In effect the sum of absolute differences, which grows with the patch's area: the learning rate
+    must be smaller than with `huber` by about the number of its samples.
+    """
+    difference = (restored - sharp).flatten(1) * HUBER_RANGE
+    total = difference.abs().sum(dim=1)
+    return torch.where(total > 1, total - 0.5, 0.5 * difference.square().sum(dim=1)).mean()
+
+
 def frequency(restored: Tensor, sharp: Tensor) -> Tensor:
     """Mean magnitude of the difference of the orthonormal 2D Fourier transforms."""
     return torch.fft.rfft2(restored - sharp, norm="ortho").abs().mean()
@@ -33,3 +69,13 @@ def log_error(restored: Tensor, sharp: Tensor, epsilon: float = 3e-5) -> Tensor:
     on a slightly blurred patch as on a hopeless one, which makes the start of training several times faster.
     """
     return torch.log((restored - sharp).square().mean(dim=(1, 2, 3)) + epsilon).mean()
+
+
+MAIN: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "charbonnier": charbonnier,
+    "euclidean": euclidean,
+    "absolute": absolute,
+    "huber": huber,
+    "huber-norm": huber_norm,
+}
+"""The main losses by their names in a recipe."""

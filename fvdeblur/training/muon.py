@@ -19,6 +19,9 @@ ITERATIONS = 5
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Odd polynomial a x + b x^3 + c x^5 that moves singular values in 0..1 towards 1."""
 
+BETAS = (0.9, 0.999)
+"""Of Adam."""
+
 UPDATE_SIZE = 0.2
 """Root-mean-square size of an update in units of the learning rate, about AdamW's own."""
 
@@ -75,10 +78,15 @@ class KernelOptimizer:
             Muon(kernels, lr, weight_decay),
             torch.optim.AdamW(others, lr=lr / 2, weight_decay=0.0),
         ]
-        self._shares = (1.0, 0.5)
+        self._shares = [1.0, 0.5]
+
+    def add(self, other: nn.Module, share: float) -> None:
+        """Train another network too, by Adam, at this share of the learning rate and without weight decay."""
+        self._parts.append(torch.optim.AdamW(other.parameters(), betas=BETAS, weight_decay=0.0))
+        self._shares.append(share)
 
     def set_learning_rate(self, lr: float) -> None:
-        """Set the learning rate of the kernels; biases get half of it."""
+        """Set the learning rate; each part gets its share of it, biases half."""
         for part, share in zip(self._parts, self._shares, strict=True):
             for group in part.param_groups:
                 group["lr"] = lr * share
@@ -94,10 +102,10 @@ class KernelOptimizer:
             part.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """State of both optimisers."""
+        """State of all parts."""
         return {str(i): part.state_dict() for i, part in enumerate(self._parts)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the state of both optimisers."""
+        """Take over the state of all parts."""
         for i, part in enumerate(self._parts):
             part.load_state_dict(state[str(i)])

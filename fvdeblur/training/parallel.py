@@ -47,6 +47,17 @@ class Processes:
             gradient.copy_(piece.reshape(gradient.shape))
         return [piece[0] for piece in pieces[len(gradients) :]]
 
+    @torch.no_grad()
+    def agree(self, values: Iterable[Tensor]) -> None:
+        """Replace these values, such as moving statistics, by their mean over all processes."""
+        kept = list(values)
+        if self.world == 1 or not kept:
+            return
+        flat = torch.cat([value.flatten() for value in kept])
+        distributed.all_reduce(flat)
+        for value, piece in zip(kept, (flat / self.world).split([v.numel() for v in kept]), strict=True):
+            value.copy_(piece.reshape(value.shape))
+
     def wait(self) -> None:
         """Wait until every process is here."""
         if self.world > 1:

@@ -16,8 +16,16 @@ from fvdeblur import networks
 from fvdeblur.datasets import Clip, load_clips, load_stills, synthesise
 from fvdeblur.datasets.blur import hold
 from fvdeblur.errors import UsageError
-from fvdeblur.networks import WindowShape, central_frame, window_indices, window_table
+from fvdeblur.networks import (
+    DFPGnet,
+    FeatureDiscriminator,
+    WindowShape,
+    central_frame,
+    window_indices,
+    window_table,
+)
 from fvdeblur.training import checkpoints, losses
+from fvdeblur.training.adversarial import FeaturePrior, make_discriminator
 from fvdeblur.training.config import TrainConfig
 from fvdeblur.training.guides import Guide, as_inputs
 from fvdeblur.training.loop import Figures, Measure, conduct
@@ -66,10 +74,10 @@ def train(
     Raises
     ------
     UsageError
-        The device, the patch size, the batch, the material, the guides that the network wants or the initial weights
-        do not fit, or the checkpoint belongs to another network.
+        The device, the patch size, the batch, the material, the guides that the network wants, the deep features that
+        it estimates or the initial weights do not fit, or the checkpoint belongs to another network.
     InputError
-        The checkpoint, the regressor or a part of the material cannot be read.
+        The checkpoint, the regressor, the recognition network or a part of the material cannot be read.
     OutputError
         The output folder cannot be made.
 
@@ -87,11 +95,26 @@ def train(
         return network
 
     def make_task(
-        network: nn.Module, step: int, processes: Processes, tell: Callable[[str], None]
+        network: nn.Module,
+        step: int,
+        processes: Processes,
+        tell: Callable[[str], None],
+        discriminator: FeatureDiscriminator | None,
     ) -> _Deblurring:
-        return _Deblurring(config, network, step, processes, tell)
+        return _Deblurring(config, network, step, processes, tell, discriminator)
 
-    return conduct(config, output, device, initial, max_minutes, report, make_network, make_task)
+    return conduct(
+        config,
+        output,
+        device,
+        initial,
+        max_minutes,
+        report,
+        make_network,
+        make_task,
+        lambda network: make_discriminator(config, network),
+        config.discriminator_learning_rate,
+    )
 
 
 class _Deblurring:
@@ -106,8 +129,12 @@ class _Deblurring:
         first_step: int,
         processes: Processes,
         report: Callable[[str], None],
+        discriminator: FeatureDiscriminator | None,
     ) -> None:
         self._config, self._network, self._device = config, network, processes.device
+        self._prior: tuple[DFPGnet, FeaturePrior] | None = None
+        if isinstance(network, DFPGnet) and (config.prior_weight or config.adversarial_weight):
+            self._prior = network, FeaturePrior(config, network, discriminator, processes.device)
         clips = load_clips(config.data, "train") if config.stills_share < 1 else []
         stills = load_stills(config.data, "train") if config.stills_share > 0 else []
         if not clips and not stills:
@@ -140,24 +167,37 @@ class _Deblurring:
         sharp = sharp.to(device, non_blocking=True)
         guides = {name: value.to(device, non_blocking=True) for name, value in guides.items()}
         central = central_frame(windows)
+        added, figures = torch.zeros((), device=device), dict[str, Tensor]()
         with torch.autocast(torch.device(device).type, torch.bfloat16):
-            change = self._network(windows, **guides)
+            if self._prior is None:
+                change = self._network(windows, **guides)
+            else:
+                network, prior = self._prior
+                change, estimated = network.estimate(windows)
+                added, figures = prior.loss(estimated, sharp)
         restored = central + change.float()
-        main = losses.euclidean if config.loss == "euclidean" else losses.charbonnier
         total = (
-            main(restored, sharp)
+            losses.MAIN[config.loss](restored, sharp)
             + config.frequency_weight * losses.frequency(restored, sharp)
             + config.log_error_weight * losses.log_error(restored, sharp)
+            + added
         )
         before, after = (decibels(image, sharp).mean() for image in (central, restored.detach()))
-        return total, {"blurred_db": before, "restored_db": after, "gain_db": after - before}
+        return total, {"blurred_db": before, "restored_db": after, "gain_db": after - before, **figures}
 
     def validate(self, average: dict[str, Tensor]) -> Figures:
-        return {} if self._validation is None else self._validation.measure(self._network, average)
+        if self._validation is None:
+            return {}
+        self._network.eval()
+        figures = self._validation.measure(self._network, average)
+        self._network.train()
+        return figures
 
     def draw_sample(self, path: Path, average: dict[str, Tensor]) -> None:
         if self._sample is not None:
+            self._network.eval()
             _write_sample(path, self._network, average, self._sample)
+            self._network.train()
 
 
 def _validation(config: TrainConfig, guide: Guide, report: Callable[[str], None]) -> Validation | None:

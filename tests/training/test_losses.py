@@ -8,7 +8,7 @@ import torch
 
 from fvdeblur.training import losses
 
-LOSSES = [losses.charbonnier, losses.euclidean, losses.frequency, losses.log_error]
+LOSSES = [*losses.MAIN.values(), losses.frequency, losses.log_error]
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,38 @@ def test_euclidean(pair: tuple[np.ndarray, np.ndarray]) -> None:
     norms = np.linalg.norm((pair[0].astype(np.float64) - pair[1]).reshape(2, -1), axis=1)
     assert norms[0] != pytest.approx(norms[1], rel=0.1)
     assert losses.euclidean(*tensors(pair)).item() == pytest.approx(norms.mean(), rel=1e-5)
+
+
+def test_absolute(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    expected = np.abs(pair[0].astype(np.float64) - pair[1]).mean()
+    assert losses.absolute(*tensors(pair)).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_huber_of_each_sample(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    """Equation (3) of Chrysos & Zafeiriou sample by sample, on a scale of 0..255."""
+    size = np.abs(pair[0].astype(np.float64) - pair[1]) * 255
+    assert 0.05 < (size > 1).mean() < 0.98  # both branches
+    expected = np.where(size > 1, size - 0.5, 0.5 * size**2).mean()
+    assert losses.huber(*tensors(pair)).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_huber_of_the_norm(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    """The same as printed: one norm a patch; the second patch differs so little that the other branch is taken."""
+    restored = np.stack([pair[0][0], pair[1][1]])
+    restored[1, 0, :2, :3] += np.float32(0.1 / 255)
+    difference = (restored.astype(np.float64) - pair[1]).reshape(2, -1) * 255
+    sums = np.abs(difference).sum(axis=1)
+    assert sums[1] < 1 < sums[0]
+    expected = (sums[0] - 0.5 + 0.5 * (difference[1] ** 2).sum()) / 2
+    value = losses.huber_norm(torch.from_numpy(restored), torch.from_numpy(pair[1]))
+    assert value.item() == pytest.approx(expected, rel=1e-5)
+    # where the two branches meet there is no step
+    step = torch.zeros(1, 3, 4, 4)
+    values = []
+    for total in (0.999999, 1.000001):
+        step[0, 0, 0, 0] = total / 255
+        values.append(losses.huber_norm(step, torch.zeros_like(step)).item())
+    assert values[0] == pytest.approx(values[1], abs=1e-4)
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -38,7 +38,11 @@ other = torch.nn.Parameter(torch.zeros(2))
 parameter.grad = torch.full((2, 3), 1.0 + processes.rank)
 (loss,) = processes.average([parameter, other], torch.tensor(4.0 * processes.rank))
 assert other.grad is None
+values = [torch.full((1, 2), 3.0 * processes.rank), torch.tensor(float(processes.rank))]
+processes.agree(values)
+processes.agree([])
 print(parameter.grad.flatten().tolist(), float(loss), processes.leads)
+print([value.tolist() for value in values])
 processes.leave()
 """
 
@@ -69,8 +73,8 @@ def start_two(script: str, *arguments: str) -> list[str]:
 
 def test_gradients_and_figures_are_averaged() -> None:
     assert start_two(AVERAGE) == [
-        "[1.5, 1.5, 1.5, 1.5, 1.5, 1.5] 2.0 True",
-        "[1.5, 1.5, 1.5, 1.5, 1.5, 1.5] 2.0 False",
+        "[1.5, 1.5, 1.5, 1.5, 1.5, 1.5] 2.0 True\n[[[1.5, 1.5]], 0.5]",
+        "[1.5, 1.5, 1.5, 1.5, 1.5, 1.5] 2.0 False\n[[[1.5, 1.5]], 0.5]",
     ]
 
 
@@ -100,6 +104,9 @@ def test_one_process_joins_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     (figure,) = processes.average([parameter], torch.tensor(3.0))
     assert float(figure) == 3
     assert parameter.grad.tolist() == [1, 1]
+    value = torch.tensor([2.0])
+    processes.agree([value])
+    assert value.tolist() == [2]
     processes.wait()
     processes.leave()
 

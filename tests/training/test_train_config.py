@@ -36,7 +36,7 @@ def test_values_and_overrides(recipe: Path) -> None:
     assert config.blur == BlurSettings(size=160, speed=(1, 2.5), strides=(2,))
 
 
-@pytest.mark.parametrize("name", ["fvd", "ren2019"])
+@pytest.mark.parametrize("name", ["chrysos2017", "dfpgnet", "fvd", "ren2019"])
 def test_the_recipes_fit(name: str) -> None:
     config = load_config(MODELS / name / "train.toml", data="somewhere")
     assert config.network == name
@@ -91,9 +91,13 @@ def test_the_recipe_of_ren2019_is_the_papers() -> None:
         ("prior_dropout = 1.1", r"prior_dropout must lie in 0\.\.1"),
         ("regressor = 3", "regressor must be str"),
         ('loss = "l1"', "loss must be one of charbonnier, euclidean"),
-        ('optimiser = "sgd"', "optimiser must be one of muon, adam"),
+        ('optimiser = "lion"', "optimiser must be one of muon, adam, sgd"),
         ('schedule = "linear"', "schedule must be one of cosine, steps"),
         ("decay_steps = 0", "decay_steps must be at least 1"),
+        ("decay = 0", "decay must be above 0 and at most 1"),
+        ("prior_weight = -1", "prior_weight must not be negative"),
+        ("adversarial_weight = -0.1", "adversarial_weight must not be negative"),
+        ("discriminator_attention = 1", "discriminator_attention must be bool"),
         ("[protocols]\nhaze = 0.1", "unknown protocol 'haze'; known are: average-5"),
         ("[protocols]\ngaussian = 2", r"protocols.gaussian must lie in 0\.\.1"),
         ('[protocols]\ngaussian = "often"', r"protocols.gaussian must lie in 0\.\.1"),

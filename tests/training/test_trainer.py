@@ -84,11 +84,30 @@ def test_the_rate_falls_in_steps() -> None:
     assert rates[100:] == pytest.approx([1e-3 * 0.3**5] * 10)
 
 
-def test_adam_is_adam(config: TrainConfig, tmp_path: Path) -> None:
-    """The same steps as torch's own Adam on the same batches, with equation (4) as the loss."""
+def test_the_rate_is_halved() -> None:
+    config = TrainConfig(schedule="steps", decay=0.5, decay_steps=15_000, warmup=0, learning_rate=3e-4)
+    rates = [learning_rate(config, step) for step in (0, 14_999, 15_000, 30_000, 69_999)]
+    assert rates == pytest.approx([3e-4, 3e-4, 1.5e-4, 0.75e-4, 3e-4 / 16])
+
+
+OPTIMISERS = {
+    "adam": lambda parameters: torch.optim.Adam(parameters, lr=1e-3, betas=(0.9, 0.999)),
+    "sgd": lambda parameters: torch.optim.SGD(parameters, lr=1e-3, momentum=0.9),
+}
+MAIN = {
+    "euclidean": lambda d: d.flatten(1).norm(dim=1).mean(),
+    "huber": lambda d: torch.where((255 * d).abs() > 1, (255 * d).abs() - 0.5, (255 * d) ** 2 / 2).mean(),
+}
+
+
+@pytest.mark.parametrize(("name", "loss"), [("adam", "euclidean"), ("sgd", "huber")])
+def test_the_papers_optimisers_are_torchs_own(
+    config: TrainConfig, tmp_path: Path, name: str, loss: str
+) -> None:
+    """The same steps as torch's own on the same batches, with the papers' losses."""
     config = dataclasses.replace(
         config,
-        **{"optimiser": "adam", "loss": "euclidean", "frequency_weight": 0.0, "log_error_weight": 0.0},
+        **{"optimiser": name, "loss": loss, "frequency_weight": 0.0, "log_error_weight": 0.0},
         **{"weight_decay": 0.0, "gradient_clip": math.inf, "schedule": "steps", "decay_steps": 3},
         **{"steps": 5, "warmup": 0, "learning_rate": 1e-3, "stills_share": 1.0},
     )
@@ -96,7 +115,7 @@ def test_adam_is_adam(config: TrainConfig, tmp_path: Path) -> None:
     torch.manual_seed(config.seed)
     network = networks.create(config.network, **config.network_options)
     network = network.to(memory_format=torch.channels_last)
-    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3, betas=(0.9, 0.999))
+    optimiser = OPTIMISERS[name](network.parameters())
     schedule = torch.optim.lr_scheduler.StepLR(optimiser, 3, 0.3)
     segments = trainer.Segments(config, [], load_stills(config.data), "cpu")
     pool = trainer.Pool(segments, config, window_table(config.blur.length, 5), 0)
@@ -105,17 +124,17 @@ def test_adam_is_adam(config: TrainConfig, tmp_path: Path) -> None:
         with torch.autocast("cpu", torch.bfloat16):
             change = network(windows.contiguous(memory_format=torch.channels_last))
         optimiser.zero_grad()
-        (windows[:, 6:9] + change.float() - sharp).flatten(1).norm(dim=1).mean().backward()
+        MAIN[loss](windows[:, 6:9] + change.float() - sharp).backward()
         optimiser.step()
         schedule.step()
     start, trained = initial_weights(config), checkpoint(tmp_path)["network"]
-    for name, value in network.state_dict().items():
-        moved, apart = ((other - value).norm() for other in (start[name], trained[name]))
+    for key, value in network.state_dict().items():
+        moved, apart = ((other - value).norm() for other in (start[key], trained[key]))
         assert apart <= 0.05 * moved
 
 
 def test_another_optimiser_does_not_go_on(config: TrainConfig, tmp_path: Path) -> None:
-    for first, second in (("adam", "muon"), ("muon", "adam")):
+    for first, second in (("adam", "muon"), ("muon", "sgd"), ("sgd", "adam")):
         run = tmp_path / first
         train(dataclasses.replace(config, optimiser=first), run, max_minutes=0.0, report=quiet)
         with pytest.raises(UsageError, match=r"checkpoint\.pt: belongs to another optimiser"):
