@@ -155,7 +155,7 @@ class ProgressDisplay(Display):
         """Show how far the run is."""
         done, total, faces = progress.frames, progress.total, progress.faces
         seconds = time.monotonic() - self._began
-        rate = done / max(seconds, 1e-6)
+        rate = (done - progress.reused) / max(seconds, 1e-6)
         if self._mode == "jsonl":
             event = {
                 "event": "progress",

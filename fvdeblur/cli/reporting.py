@@ -98,6 +98,9 @@ class Reporter:
     ) -> None:
         self._displays.close()
         if error is not None:
+            if not isinstance(error, Exception):  # an interrupt, which may tell of work that is kept
+                for note in getattr(error, "__notes__", ()):
+                    say(note)
             self._note(f"stopped: {one_line(str(error)) or type(error).__name__}")
             if self._several or self._as_json:
                 self._finish(completed=False)
@@ -228,6 +231,10 @@ def summary_lines(summary: Summary, verbose: bool) -> list[str]:
         lines.append(f"  left alone: {reasons}")
     if summary.copied:
         lines.append("  nothing was changed, so the streams were copied as they are")
+    if summary.reused:
+        lines.append(
+            f"  taken up: {summary.reused} of {counted(summary.segments, 'segment')} were done already"
+        )
     lines += [f"  damaged input: {line}" for line in summary.damage]
     lines += [f"  note: {line}" for line in summary.notes]
     lines.append(f"  {summary.seconds:.1f} s ({rate:.1f} frames/s) on {summary.device}, {summary.precision}")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fvdeblur.cli.messages import counted, say
+from fvdeblur.cli.messages import counted, say, shown
 from fvdeblur.cli.options import PROGRESS_MODES, debug_option, video_options
 from fvdeblur.errors import EXIT_FAILURE, UsageError
+from fvdeblur.folders import check_folders
 from fvdeblur.restoration.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,6 +50,13 @@ if TYPE_CHECKING:
 )
 @video_options
 @click.option(
+    "--no-resume",
+    "resume",
+    flag_value=False,
+    default=Settings.resume,
+    help="Discard what an earlier run that was stopped had done.",
+)
+@click.option(
     "--progress",
     type=click.Choice(PROGRESS_MODES),
     default="auto",
@@ -56,6 +65,18 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the summary as JSON (its schema: docs/summary.md)."
+)
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a page about what was done (for several inputs: a folder for the pages).",
+)
+@click.option(
+    "--tracks",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Do as this file says, which `analyze` wrote and you may have edited.",
 )
 @click.option("--log", type=click.Path(path_type=Path), metavar="FILE", help="Add what happens to this file.")
 @click.option("-v", "--verbose", is_flag=True, help="Print more in the summary.")
@@ -71,6 +92,7 @@ def run(
     dry_run: bool,
     progress: str,
     as_json: bool,
+    report: Path | None,
     log: Path | None,
     quiet: bool,
     verbose: bool,
@@ -100,6 +122,11 @@ def run(
             items = [Item(Path(inputs[0]), piped[-1])]
         else:
             items = find_items(inputs, output, recursive=recursive, sequence=sequence)
+        several = len(items) > 1 or (any(os.path.isdir(name) for name in inputs) and not sequence)
+        if settings.tracks is not None and several:
+            raise UsageError("--tracks is about one video; name one input")
+        if report is not None:
+            items = _with_reports(items, report, several)
         reporter = stack.enter_context(
             Reporter(
                 items,
@@ -110,13 +137,26 @@ def run(
                 verbose=verbose,
                 debug=debug,
                 stream=sys.stderr if to_standard_output else sys.stdout,
-                several=len(items) > 1 or (any(os.path.isdir(name) for name in inputs) and not sequence),
+                several=several,
                 piped=piped,
             )
         )
         if dry_run:
             return _estimate(items, settings, skip_existing, reporter)
         return _work(items, settings, workers, skip_existing, fail_fast, reporter)
+
+
+def _with_reports(items: list[Item], report: Path, several: bool) -> list[Item]:
+    """The items with the places of their pages."""
+    if any(item.kind != "video" for item in items):
+        raise UsageError("--report is for videos; leave it out")
+    if not several:
+        return [replace(items[0], report=report)]
+    check_folders([report])
+    pages = [report / f"{item.target.name}.html" for item in items]
+    if len(set(pages)) < len(pages):
+        raise UsageError(f"{shown(report)}: several pages would have one name; run folder by folder")
+    return [replace(item, report=page) for item, page in zip(items, pages, strict=True)]
 
 
 def _work(

@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fvdeblur.faces.state import State, pack, unpack
+
 LONGER_SIDE = 64
 BORDER = 0.2
 """Margin on each side of the part that is searched for: the largest motion that is compensated fully."""
@@ -46,9 +48,16 @@ class CutDetector:
 
     Black frames are a shot of their own. A white flash is passed over: what follows it is compared
     with the last frame that showed something. Dissolves are not found.
+
+    Attributes
+    ----------
+    mismatch : float
+        How little of the latest frame's middle was found in the one before, and the other way round: 0 all, 1 nothing.
+        Not a cut by itself, for the colours may be the same.
     """
 
     def __init__(self) -> None:
+        self.mismatch = 0.0
         self._reference: _Signature | None = None
         self._started = False
         self._black = False
@@ -69,11 +78,37 @@ class CutDetector:
         current = _signature(image)
         blank = float(current.grey.std()) < LEAST_CONTRAST
         black = blank and float(current.grey.mean()) < DARKEST_PICTURE
+        self.mismatch = 0.0
         cut = not self._started or black != self._black or (not blank and self._differs(current))
         self._started, self._black = True, black
         if not blank:
             self._reference = current
         return cut
+
+    def state(self) -> State:
+        """All that later frames are judged by, for `restore`."""
+        seen = self._reference
+        return {
+            "mismatch": self.mismatch,
+            "started": self._started,
+            "black": self._black,
+            "reference": seen
+            and {
+                "shape": list(seen.shape),
+                "grey": pack(seen.grey),
+                "brightness": pack(seen.brightness),
+                "colour": pack(seen.colour),
+            },
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on from a `state`."""
+        self.mismatch = float(state["mismatch"])
+        self._started, self._black = bool(state["started"]), bool(state["black"])
+        seen = state["reference"]
+        self._reference = seen and _Signature(
+            tuple(seen["shape"]), *(unpack(seen[name]) for name in ("grey", "brightness", "colour"))
+        )
 
     def _differs(self, current: _Signature) -> bool:
         """Whether the frame shows another scene than the last one that showed something."""
@@ -81,7 +116,10 @@ class CutDetector:
             return False
         if self._reference.shape != current.shape:
             return True
-        return _difference(self._reference, current) > THRESHOLD
+        self.mismatch = _mismatch(self._reference, current)
+        return self.mismatch > LEAST_MISMATCH and (
+            _histogram_difference(self._reference, current) * self.mismatch > THRESHOLD
+        )
 
 
 def _signature(image: NDArray[np.uint8]) -> _Signature:
@@ -103,14 +141,14 @@ def _distribution(histogram: Any) -> NDArray[np.float32]:
     return np.asarray(histogram / max(float(histogram.sum()), 1e-6), np.float32)
 
 
-def _difference(previous: _Signature, current: _Signature) -> float:
-    """Product of the histograms' difference (0..2) and of what motion cannot explain (0..2)."""
-    histograms = _hellinger(previous.brightness, current.brightness) + _hellinger(
-        previous.colour, current.colour
-    )
-    correlation = max(_best_match(previous.grey, current.grey), _best_match(current.grey, previous.grey))
-    mismatch = 1.0 - correlation
-    return histograms * mismatch if mismatch > LEAST_MISMATCH else 0.0
+def _histogram_difference(previous: _Signature, current: _Signature) -> float:
+    """Difference of the histograms of brightness and colour, 0..2."""
+    return _hellinger(previous.brightness, current.brightness) + _hellinger(previous.colour, current.colour)
+
+
+def _mismatch(previous: _Signature, current: _Signature) -> float:
+    """What motion cannot explain, 0..2."""
+    return 1.0 - max(_best_match(previous.grey, current.grey), _best_match(current.grey, previous.grey))
 
 
 def _hellinger(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:

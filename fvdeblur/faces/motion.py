@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fvdeblur.faces.geometry import Floats, face_size
+from fvdeblur.faces.state import State, pack, unpack
 
 PATCH_SIZE = 32
 """A face is matched on the pyramid level on which its size in pixels is between this and twice this."""
@@ -90,6 +91,25 @@ class Patch:
             self._template = pyramid[self._level][crop[1] : crop[3], crop[0] : crop[2]].copy()
         radius = max(SEARCH_RADIUS * size, LEAST_RADIUS * pyramid[0].shape[1])
         self._radius = max(round(radius / float(self._pixel[0])), 3)
+
+    def state(self) -> State:
+        """Its pixels and where they were, for `restored`."""
+        return {
+            "level": self._level,
+            "pixel": pack(self._pixel),
+            "origin": pack(self._origin),
+            "template": pack(self._template),
+            "radius": self._radius,
+        }
+
+    @classmethod
+    def restored(cls, state: State) -> Patch:
+        """The patch of a `state`."""
+        patch = cls.__new__(cls)
+        patch._level, patch._radius = int(state["level"]), int(state["radius"])
+        patch._pixel, patch._origin = unpack(state["pixel"]), unpack(state["origin"])
+        patch._template = unpack(state["template"])
+        return patch
 
     def find(self, pyramid: Pyramid, expected: Floats) -> Match:
         """Find the patch in another frame of the same size, near the ``expected`` shift (x, y in pixels)."""

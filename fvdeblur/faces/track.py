@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fvdeblur.faces.detector import Detection
 from fvdeblur.faces.geometry import Floats, visible_fraction
 from fvdeblur.faces.motion import Patch, Pyramid
+from fvdeblur.faces.state import State, pack, unpack
 
 LEAST_CORRELATION = 0.75
 """Pixels that agree less are not the same face: strong motion blur leaves 0.85, another face reaches 0.7."""
@@ -89,6 +90,11 @@ class Track:
         """Distance since the latest detection in units of the face's size."""
         step = self._motion[frame] - self._motion[self.last.frame]
         return float(np.linalg.norm(step) / np.sqrt(self.last.size.prod()))
+
+    def goes_on(self, frame: int, pyramid: Pyramid) -> bool:
+        """Whether the pixels of the face are found in the frame after this one, which looks like that."""
+        shift = self._motion[frame] - self._motion[self.last.frame]
+        return self._patch.find(pyramid, shift).correlation >= LEAST_CORRELATION
 
     def advance(self, frame: int, pyramid: Pyramid, camera: NDArray[np.float64], first_pending: int) -> None:
         """Follow the face into the next frame, given the shift [2] of the whole picture since the last one.
@@ -196,6 +202,53 @@ class Track:
         oldest = min(frame, last.frame)
         self._motion = {number: shift for number, shift in self._motion.items() if number >= oldest}
         self._matched = {number for number in self._matched if number >= oldest}
+
+    def state(self) -> State:
+        """All that its future depends on, for `restored`."""
+        return {
+            "public_id": self.public_id,
+            "best_score": self.best_score,
+            "sightings": self.sightings,
+            "misses": self.misses,
+            "ended": self.ended,
+            "observations": [
+                {
+                    "frame": seen.frame,
+                    "centre": pack(seen.centre),
+                    "size": pack(seen.size),
+                    "score": seen.score,
+                    "landmarks": pack(seen.landmarks),
+                }
+                for seen in self.observations
+            ],
+            "motion_frames": list(self._motion),
+            "motion": pack(np.array(list(self._motion.values()))),
+            "matched": sorted(self._matched),
+            "velocity": pack(self._velocity),
+            "patch": self._patch.state(),
+        }
+
+    @classmethod
+    def restored(cls, state: State) -> Track:
+        """The track of a `state`."""
+        track = cls.__new__(cls)
+        for name in ("public_id", "best_score", "sightings", "misses", "ended"):
+            setattr(track, name, state[name])
+        track.observations = [
+            Observation(
+                seen["frame"],
+                unpack(seen["centre"]),
+                unpack(seen["size"]),
+                seen["score"],
+                unpack(seen["landmarks"]),
+            )
+            for seen in state["observations"]
+        ]
+        track._motion = dict(zip(state["motion_frames"], unpack(state["motion"]), strict=True))
+        track._matched = set(state["matched"])
+        track._velocity = unpack(state["velocity"])
+        track._patch = Patch.restored(state["patch"])
+        return track
 
 
 def _trend(distances: Floats, values: Floats, weights: Floats, damping: float) -> NDArray[np.float64]:

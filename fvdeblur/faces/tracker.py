@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from fvdeblur.faces.cuts import CutDetector
 from fvdeblur.faces.detector import Detection, Detector
 from fvdeblur.faces.geometry import face_size, iou_matrix
 from fvdeblur.faces.motion import Pyramid, camera_shift, grey_pyramid
+from fvdeblur.faces.state import State
 from fvdeblur.faces.track import Track
 
 CONFIRMATION_SCORE = 0.5
@@ -31,6 +33,9 @@ LARGEST_STEP = 0.5
 STEP_GROWTH = 0.03
 """Largest distance of a detection from the prediction, in units of the face's size, and its growth with each
 frame since the face was seen."""
+
+TORN_MISMATCH = 0.4
+"""Where less of a frame goes on from the last one and no face does, a new shot begins even in the same colours."""
 
 LARGEST_SIZE_RATIO = 1.7
 DUPLICATE_OVERLAP = 0.5
@@ -51,12 +56,15 @@ class TrackedFace:
         Detection score 0..1, averaged over the detections near this frame.
     landmarks : float32 [5, 2] or None
         As in `Detection`, in full-resolution pixels.
+    detected : bool
+        Whether the detector saw it in this very frame; else it was followed there.
     """
 
     track: int
     box: NDArray[np.float32]
     score: float
     landmarks: NDArray[np.float32] | None
+    detected: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +121,7 @@ class FaceTracker:
         self._detect_every = detect_every
         self.lookahead = lookahead
         self._cuts = CutDetector()
+        self._next_cuts: bool | None = None  # of the frame that is pushed next, where it is known already
         self._frame = -1
         self._shot = -1
         self._next_id = 0
@@ -139,19 +148,63 @@ class FaceTracker:
             The frames that are settled now: none, one, or at a cut all that were held back.
         """
         ready: list[TrackedFrame] = []
-        if self._cuts.update(preview) or self._flushed:
+        pyramid = grey_pyramid(preview)
+        cut, self._next_cuts = self.cuts(preview, pyramid), None
+        if cut:
             ready = self._finish_shot()
             self._shot += 1
             self._shot_start = self._frame + 1
             self._flushed = False
         self._frame += 1
         self._scales.append(scale)
-        pyramid = grey_pyramid(preview)
         self._follow(preview, pyramid)
         self._pyramids.append(pyramid)
         if len(self._scales) > self.lookahead:
             ready.append(self._report())
         return ready
+
+    def cuts(self, preview: NDArray[np.uint8], pyramid: Pyramid | None = None) -> bool:
+        """Tell whether the next frame, which must be pushed next, begins a new shot."""
+        if self._next_cuts is None:
+            torn = self._cuts.update(preview) or self._flushed
+            self._next_cuts = torn or self._torn(pyramid or grey_pyramid(preview))
+        return self._next_cuts
+
+    def state(self) -> State:
+        """All that the faces of later frames depend on, beside the frames that are held back, ready for JSON."""
+        return {
+            "frame": self._frame,
+            "shot": self._shot,
+            "next_id": self._next_id,
+            "scales": list(self._scales),
+            "tracks": [track.state() for track in self._tracks],
+            "pyramids": len(self._pyramids),
+            "shot_start": self._shot_start,
+            "last_detection": self._last_detection,
+            "flushed": self._flushed,
+            "cuts": self._cuts.state(),
+            "next_cuts": self._next_cuts,
+        }
+
+    def restore(self, state: State, previews: Sequence[NDArray[np.uint8]]) -> None:
+        """Go on from the `state` of another tracker with the same parameters.
+
+        Parameters
+        ----------
+        state
+            What is damaged raises a LookupError, TypeError or ValueError.
+        previews
+            Of the frames that were held back, as they were pushed.
+        """
+        if len(previews) != len(state["scales"]):
+            raise ValueError(f"{len(previews)} frames instead of {len(state['scales'])} were held back")
+        for name in ("frame", "shot", "next_id", "shot_start", "last_detection", "flushed", "next_cuts"):
+            setattr(self, f"_{name}", state[name])
+        self._scales = deque(state["scales"])
+        self._tracks = [Track.restored(one) for one in state["tracks"]]
+        recent = previews[len(previews) - state["pyramids"] :]
+        self._pyramids = deque(map(grey_pyramid, recent), maxlen=self._detect_every)
+        self._cuts.restore(state["cuts"])
 
     def flush(self) -> list[TrackedFrame]:
         """Report the frames that are still held back; a frame pushed later begins a new shot."""
@@ -163,6 +216,13 @@ class FaceTracker:
         self._tracks.clear()
         self._pyramids.clear()
         return ready
+
+    def _torn(self, pyramid: Pyramid) -> bool:
+        """Whether this frame shows other things in the same colours: neither its middle nor any face goes on."""
+        if self._cuts.mismatch <= TORN_MISMATCH:
+            return False
+        followed = [track for track in self._active() if track.matched(self._frame)]
+        return bool(followed) and not any(track.goes_on(self._frame, pyramid) for track in followed)
 
     def _follow(self, preview: NDArray[np.uint8], pyramid: Pyramid) -> None:
         """Bring all tracks into the current frame."""
@@ -259,7 +319,8 @@ class FaceTracker:
             if track.public_id is None:
                 track.public_id, self._next_id = self._next_id, self._next_id + 1
             points = None if landmarks is None else (landmarks * scale).astype(np.float32)
-            faces.append(TrackedFace(track.public_id, (box * scale).astype(np.float32), score, points))
+            seen = any(each.frame == frame for each in track.observations)
+            faces.append(TrackedFace(track.public_id, (box * scale).astype(np.float32), score, points, seen))
         faces.sort(key=lambda face: face.track)
 
         settled = frame - self.lookahead

@@ -7,6 +7,7 @@ from fractions import Fraction
 from io import BytesIO
 
 import av
+import cv2
 
 from fvdeblur.errors import UsageError
 from fvdeblur.media.pixel_formats import bit_depth, is_rgb, keeps_colour, nearest
@@ -25,6 +26,7 @@ _X26X_PRESETS = (
     "placebo",
 )
 _MPEG2_RATES = (*map(Fraction, (24, 25, 30, 50, 60)), *(Fraction(n, 1001) for n in (24000, 30000, 60000)))
+_AVX512 = 256  # OpenCV's CPU_AVX512_SKX: the instructions of AVX-512 that x264 knows
 _QUALITY_UNIT = 118  # FFmpeg's FF_QP2LAMBDA
 _FIXED_QUANTISER = {"flags": "+qscale", "global_quality": str(2 * _QUALITY_UNIT)}
 
@@ -302,6 +304,10 @@ def _x26x_parameters(encoder: Encoder, info: VideoInfo, threads: int) -> dict[st
         if threads:
             parameters.append(f"pools={threads}")
         return {"x265-params": ":".join(parameters)}
+    if -(-info.width // 16) % 8 and cv2.checkHardwareSupport(_AVX512):
+        # In pictures whose macroblocks across are no multiple of 8 (measured: 17 and 20, but not 16, 24 ... 120), the
+        # AVX-512 code of x264 reads memory that nobody has written: the same frames give other packets each time.
+        parameters.append("asm=avx2")
     return {"x264-params": ":".join(parameters)} if parameters else {}
 
 

@@ -1,18 +1,21 @@
 """Decoding a video frame by frame."""
 
+import hashlib
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
+import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from fvdeblur.errors import InputError, UsageError
 from fvdeblur.media.failures import one_line, reading, shown
-from fvdeblur.media.pixel_formats import convert, nearest_supported
+from fvdeblur.media.pixel_formats import convert, nearest_supported, pixel_format
+from fvdeblur.media.planes import channel_views
 from fvdeblur.media.probe import VideoInfo, open_input, probe, stream_duration
 
 # Times are given in floating-point seconds: a frame that misses a bound by less than this is on it.
@@ -37,6 +40,42 @@ class DecodedFrame:
     index: int
     time: float
     frame: av.VideoFrame
+
+
+class Place(NamedTuple):
+    """A place in a video from which reading can go on, known by some frames in a row.
+
+    Attributes
+    ----------
+    first
+        Index of the first of them.
+    times
+        Their timestamps.
+    digests
+        What their pixels give (`frame_digest`).
+    """
+
+    first: int
+    times: tuple[int, ...]
+    digests: tuple[str, ...]
+
+    @classmethod
+    def of(cls, frames: Sequence[DecodedFrame]) -> "Place":
+        """The place of these frames, whose pixels are as they were decoded."""
+        return cls(
+            frames[0].index,
+            tuple(int(one.frame.pts or 0) for one in frames),
+            tuple(frame_digest(one.frame) for one in frames),
+        )
+
+
+def frame_digest(frame: av.VideoFrame) -> str:
+    """A digest of a frame's pixels."""
+    digest = hashlib.blake2b(digest_size=12)
+    layout = pixel_format(frame.format.name)
+    for samples in () if layout is None else channel_views(frame, layout):
+        digest.update(np.ascontiguousarray(samples).data)
+    return digest.hexdigest()
 
 
 class VideoReader:
@@ -120,8 +159,53 @@ class VideoReader:
 
     def __iter__(self) -> Generator[DecodedFrame, None, None]:
         self._clear()
-        index = 0
-        for frame in self._monotonic_frames():
+        yield from self._delivered(self._monotonic_frames(self.start), 0)
+
+    def frames_from(
+        self, place: Place, *, seek: bool = True
+    ) -> tuple[list[DecodedFrame], Generator[DecodedFrame, None, None]] | None:
+        """Go on at a place where this file was read before; all frames are as in an iteration from the beginning.
+
+        It is sought by the container's index. Where what comes there differs in a timestamp or a pixel, or is damaged,
+        everything before it is decoded again.
+
+        Parameters
+        ----------
+        place : Place
+            Of this file, read with the same `start`.
+        seek : bool
+            False: everything before it is decoded again in any case, so that `damage` tells of it, too.
+
+        Returns
+        -------
+        The frames of the place and an iterator over those behind it; None where the place is not found.
+        """
+        time = float(place.times[0] * self.info.time_base - self.info.origin)
+        for start in (max(time, 0.0), self.start) if seek else (self.start,):
+            self._clear()
+            frames = self._monotonic_frames(start)
+            found = self._find(frames, place)
+            if found is not None and (start == self.start or not self.damage):
+                return found, self._delivered(frames, place.first + len(found))
+        return None
+
+    def _find(self, frames: Iterator[av.VideoFrame], place: Place) -> list[DecodedFrame] | None:
+        found: list[DecodedFrame] = []
+        for frame in frames:
+            if not found and (frame.pts or 0) < place.times[0]:
+                continue
+            time, number = self._time(frame), len(found)
+            ready = self._checked(frame, time)
+            if frame.pts != place.times[number] or frame_digest(ready) != place.digests[number]:
+                return None
+            found.append(DecodedFrame(place.first + number, time, ready))
+            if len(found) == len(place.times):
+                return found
+        return None
+
+    def _delivered(self, frames: Iterator[av.VideoFrame], index: int) -> Generator[DecodedFrame, None, None]:
+        """The frames of the kept part, counted from an index on."""
+        for frame in frames:
             time = self._time(frame)
             if self.start is not None and time < self.start - TIME_TOLERANCE:
                 continue
@@ -163,11 +247,11 @@ class VideoReader:
             )
         return convert(frame, self._pix_fmt)
 
-    def _monotonic_frames(self) -> Iterator[av.VideoFrame]:
+    def _monotonic_frames(self, start: float | None) -> Iterator[av.VideoFrame]:
         """Frames whose timestamps exist and rise, as every container demands of what is written."""
         step = max(1, round(1 / ((self.info.average_rate or 25) * self.info.time_base)))
         last: int | None = None
-        for frame in self._frames():
+        for frame in self._frames(start):
             frame.time_base = self.info.time_base
             if frame.pts is None:  # usual in program streams and raw ones
                 frame.pts = 0 if last is None else last + step
@@ -183,12 +267,12 @@ class VideoReader:
             yield frame
         self._note_early_end(step)
 
-    def _frames(self) -> Iterator[av.VideoFrame]:
-        """All frames from the key frame before `start` on."""
-        margins = [m for m in _SEEK_MARGINS if self.start and m < self.start]
+    def _frames(self, start: float | None) -> Iterator[av.VideoFrame]:
+        """All frames from the key frame before a time on."""
+        margins = [m for m in _SEEK_MARGINS if start and m < start]
         for margin in margins:
             container, stream = self._open()
-            target = (self.start or 0.0) - margin + float(self.info.origin)
+            target = (start or 0.0) - margin + float(self.info.origin)
             try:
                 container.seek(int(target / self.info.time_base), stream=stream)
             except (av.FFmpegError, OSError, ValueError):
@@ -196,7 +280,7 @@ class VideoReader:
             frames = self._decode(container, stream)
             # What a decoder gives before its first key frame refers to pictures that were never read.
             first = next((f for f in frames if f.key_frame and f.pts is not None), None)
-            if first is not None and self._time(first) <= (self.start or 0.0) + TIME_TOLERANCE:
+            if first is not None and self._time(first) <= (start or 0.0) + TIME_TOLERANCE:
                 yield first
                 yield from frames
                 return

@@ -6,7 +6,7 @@ from typing import Any
 from fvdeblur.media.copying import CopiedStreams
 from fvdeblur.media.encoders import MOV_FAMILY, container_format
 from fvdeblur.media.failures import writing
-from fvdeblur.media.probe import main_video_stream, open_input, probe
+from fvdeblur.media.probe import VideoInfo, main_video_stream, open_input, probe
 from fvdeblur.media.streams import (
     note_lost_aspect,
     open_output,
@@ -61,7 +61,22 @@ def copy_streams(
         `target` cannot be written, or its container cannot hold the video stream.
     """
     info = probe(source)
-    place = OutputTarget(target, source, overwrite)
+    return copy_into(OutputTarget(target, source, overwrite), info)
+
+
+def copy_into(place: OutputTarget, info: VideoInfo) -> list[str]:
+    """Copy all streams of a video into a target whose unfinished file has been created.
+
+    Returns
+    -------
+    list of str
+        What could not be copied, one line each.
+
+    Raises
+    ------
+    OutputError
+        The target cannot be written, or its container cannot hold the video stream.
+    """
     streams: CopiedStreams | None = None
     try:
         streams = CopiedStreams(info, place.container, trimmed=False)

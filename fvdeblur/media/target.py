@@ -20,6 +20,16 @@ class OutputTarget:
         The input, which is never overwritten.
     overwrite : bool
         Whether a file that stands at `path` already may be replaced.
+    in_folder : bool
+        Whether the unfinished file lies in a folder ``<path>.partial`` (which the caller makes, and in which `create`
+        makes the file) instead of being a file of this name.
+
+    Attributes
+    ----------
+    path, partial, workplace : pathlib.Path
+        The finished file, the unfinished one, and ``<path>.partial``.
+    container : str
+        FFmpeg's name of the container.
 
     Raises
     ------
@@ -29,9 +39,17 @@ class OutputTarget:
         The file cannot be created there.
     """
 
-    def __init__(self, path: str | os.PathLike[str], source: str | os.PathLike[str], overwrite: bool) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        source: str | os.PathLike[str],
+        overwrite: bool,
+        *,
+        in_folder: bool = False,
+    ) -> None:
         self.path = Path(os.path.abspath(path))
-        self.partial = self.path.with_name(self.path.name + ".partial")
+        self.workplace = self.path.with_name(self.path.name + ".partial")
+        self.partial = self.workplace / f"output{self.path.suffix}" if in_folder else self.workplace
         self._committed = False
         container = container_format(self.path)
         if container is None:
@@ -39,7 +57,7 @@ class OutputTarget:
                 f"{shown(path)}: the suffix names no video container; use one of {', '.join(CONTAINERS)}"
             )
         self.container = container
-        if _same_file(self.path, source) or _same_file(self.partial, source):
+        if _same_file(self.path, source) or _same_file(self.workplace, source):
             raise UsageError(
                 f"{shown(path)}: the output would replace the input; choose another name with -o"
             )
@@ -48,8 +66,25 @@ class OutputTarget:
                 raise UsageError(f"{shown(path)}: is a folder; name a file in it with -o")
             if os.path.lexists(self.path) and not overwrite:
                 raise UsageError(f"{shown(path)} exists; use --overwrite or -o")
+            if not in_folder:
+                if self.workplace.is_dir() and not self.workplace.is_symlink():
+                    raise UsageError(
+                        f"{shown(self.workplace)}: is a folder, as an unfinished run leaves it; finish that run, "
+                        "remove the folder or write elsewhere with -o"
+                    )
+                self.create()
+
+    def create(self) -> None:
+        """Create the unfinished file, empty; what stood there is removed, and a symbolic link not followed.
+
+        Raises
+        ------
+        OutputError
+            The system refuses.
+        """
+        with writing(self.path):
             self.partial.unlink(missing_ok=True)
-            self.partial.touch()
+            self.partial.touch(exist_ok=False)
 
     def commit(self) -> None:
         """Bring the written data to the disk and give the file its name.

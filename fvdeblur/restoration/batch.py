@@ -15,6 +15,7 @@ from fvdeblur.media.failures import shown
 from fvdeblur.processes import Report, Work, plain_error, run_jobs
 from fvdeblur.restoration.deblurrer import Deblurrer, Progress, Summary
 from fvdeblur.restoration.inputs import Item
+from fvdeblur.restoration.report import check_report
 from fvdeblur.restoration.settings import Settings
 
 Status = Literal["done", "skipped", "failed"]
@@ -85,7 +86,9 @@ def run_batch(
             yield Result(item, "skipped")
         else:
             todo.append(item)
-    make_folders(sorted({item.target.parent for item in todo if item.in_folder}))
+    wanted = {item.target.parent for item in todo if item.in_folder}
+    wanted |= {item.report.parent for item in todo if item.report is not None and len(items) > 1}
+    make_folders(sorted(wanted))
     workers = min(workers, len(todo))
     work = _in_processes if workers > 1 else _here
     with closing(work(todo, settings, workers, progress)) as results:
@@ -103,7 +106,12 @@ def deblur_item(
         return deblurrer.photograph(item.source, item.target)
     if item.kind == "sequence":
         return deblurrer.sequence(item.pictures, item.target, source=item.source, progress=progress)
-    return deblurrer.run(item.source, item.target, progress=progress)
+    if item.report is not None:
+        check_report(item.report, item.source, item.target, deblurrer.settings.overwrite)
+    summary = deblurrer.run(item.source, item.target, progress=progress)
+    if item.report is not None:
+        deblurrer.report(summary, item.report)
+    return summary
 
 
 def _here(

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
-from fvdeblur.faces import Detector, create_detector
-from fvdeblur.media import VideoInfo, VideoReader, VideoWriter, can_copy, copy_streams
-from fvdeblur.restoration.background import in_background
+from fvdeblur.faces import create_detector
+from fvdeblur.media import VideoInfo, VideoReader, can_copy
+from fvdeblur.media.segments import SegmentWriter
 from fvdeblur.restoration.inputs import default_output
 from fvdeblur.restoration.photographs import PhotographRestorer
+from fvdeblur.restoration.report import Report, write_report
 from fvdeblur.restoration.restorer import Restorer
+from fvdeblur.restoration.resuming import Tally
+from fvdeblur.restoration.segmented import SegmentedWork
 from fvdeblur.restoration.settings import Settings
-from fvdeblur.restoration.stream import FaceRestorer, Tally, TrackedPicture, track
-
-Made = TypeVar("Made")
-
-QUEUE_LENGTH = 4
-"""Frames that one stage of the pipeline may be ahead of the next."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +36,14 @@ class Progress:
         Frames expected; None where the file does not say.
     faces
         Faces restored so far, counted in every frame.
+    reused
+        How many of the frames an earlier run had written.
     """
 
     frames: int
     total: int | None
     faces: int
+    reused: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,10 @@ class Summary:
         What else the user should know.
     seconds
         Wall-clock time.
+    segments
+        How many segments the video was written in; 0 for pictures.
+    reused
+        How many of them an earlier run had finished that was stopped.
     """
 
     input: Path
@@ -89,6 +92,8 @@ class Summary:
     seconds: float
     damage: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    segments: int = 0
+    reused: int = 0
 
 
 class Deblurrer:
@@ -153,6 +158,9 @@ class Deblurrer:
             The input cannot be read as a video.
         OutputError
             The output cannot be written. Nothing stands under its name then.
+
+        Whatever stops the work, finished segments of it are kept in ``<output>.partial``, of which the error's text
+        (or, where it is none of this package, a note of it) tells; the same call takes them up.
         """
         began = time.monotonic()
         settings = self.settings
@@ -160,7 +168,7 @@ class Deblurrer:
         target = default_output(source) if output is None else Path(output)
         with (
             VideoReader(source, start=settings.start, end=settings.end, threads=settings.threads) as reader,
-            VideoWriter(
+            SegmentWriter(
                 target,
                 reader,
                 codec=settings.codec,
@@ -170,32 +178,34 @@ class Deblurrer:
                 overwrite=settings.overwrite,
             ) as writer,
         ):
-            faces = FaceRestorer(self._restorer, reader.info.rotation, settings.strength, settings.min_face)
+            work = SegmentedWork(source, reader, writer, self._restorer, self._detector, settings)
             total = expected_frames(reader.info, settings.start, settings.end)
-            written = 0
-            with closing(in_stages(reader, self._detector, faces)) as stream:
-                for decoded in stream:
-                    writer.write(decoded.frame)
-                    written += 1
-                    if progress is not None:
-                        progress(Progress(written, total, faces.tally.restored))
-            unchanged = faces.tally.restored == 0 and not settings.encoding_asked_for and not reader.damage
+
+            def told() -> None:
+                if progress is not None:
+                    progress(Progress(work.written, total, work.tally.restored, work.begun_with))
+
+            if work.reused:
+                told()
+            work.run(told)
+            tally = work.tally
+            unchanged = tally.restored == 0 and not settings.encoding_asked_for and not work.damage
             unchanged = unchanged and can_copy(source, target)
-            notes = list(reader.notes)
-            if not unchanged:
+            if unchanged:
+                writer.copy()
+            else:
                 writer.finish()
-                notes += writer.notes
-        if unchanged:
-            notes += copy_streams(source, target, overwrite=settings.overwrite)
         return self._summary(
             source,
             target,
-            written,
-            faces.tally,
+            work.written,
+            tally,
             began,
             copied=unchanged,
-            damage=list(reader.damage),
-            notes=notes,
+            damage=work.damage,
+            notes=[*reader.notes, *work.notes, *writer.notes],
+            segments=writer.segments,
+            reused=work.reused,
         )
 
     def photograph(self, path: str | Path, output: str | Path | None = None) -> Summary:
@@ -257,6 +267,13 @@ class Deblurrer:
         named = Path(source) if source is not None else pictures[0].parent
         return self._summary(named, Path(output), len(pictures), tally, began, notes=notes)
 
+    def report(self, summary: Summary, path: str | Path) -> Report:
+        """Write a page about a run of `run`: faces before and after, sharpness over time, hashes, settings, versions.
+
+        See `fvdeblur.restoration.report.write_report`.
+        """
+        return write_report(path, summary, self.settings, self._detector)
+
     def _summary(
         self,
         source: Path,
@@ -281,18 +298,6 @@ class Deblurrer:
             seconds=time.monotonic() - began,
             **{"copied": False, **more},
         )
-
-
-def in_stages(
-    reader: VideoReader, detector: Detector, stage: Callable[[Iterable[TrackedPicture]], Iterator[Made]]
-) -> Generator[Made, None, None]:
-    """What a stage makes of the tracked frames of a video; both work ahead, each in a thread of its own."""
-    tracked = in_background(track(reader, reader.info.rotation, detector), QUEUE_LENGTH)
-    made = in_background(stage(tracked), QUEUE_LENGTH)
-    # However this ends, both threads are gone before the caller closes the file: first the later stage,
-    # which may be waiting for the earlier one.
-    with closing(tracked), closing(made):
-        yield from made
 
 
 def expected_frames(info: VideoInfo, start: float | None, end: float | None) -> int | None:

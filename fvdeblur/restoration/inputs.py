@@ -50,6 +50,8 @@ class Item:
         ``video``, ``photograph`` or ``sequence``.
     pictures
         Files of a sequence, in order; else empty.
+    report
+        Where a page about the run will stand; None: nowhere.
     in_folder
         Whether the folders on the way to the target may be made: it lies in an output folder.
     """
@@ -59,6 +61,7 @@ class Item:
     kind: Kind = "video"
     pictures: tuple[Path, ...] = ()
     in_folder: bool = False
+    report: Path | None = None
 
 
 def default_output(path: str | Path) -> Path:

@@ -45,6 +45,8 @@ class PhotographRestorer:
         for name in ("codec", "crf", "preset", "start", "end"):
             if getattr(settings, name) is not None:
                 raise UsageError(f"--{name} is for videos and does not apply to photographs; leave it out")
+        if settings.tracks is not None:
+            raise UsageError("--tracks is for videos and does not apply to photographs; leave it out")
         self._restorer, self._detector, self._settings = restorer, detector, settings
 
     def photograph(self, source: Path, target: Path) -> tuple[Tally, list[str], bool]:

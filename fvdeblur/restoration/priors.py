@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fvdeblur.faces import TrackedFace
+from fvdeblur.faces.state import pack, unpack
 from fvdeblur.media import FramePlanes
+from fvdeblur.morphable.coefficients import Coefficients
 from fvdeblur.morphable.guidance import draw_prior, identity_vector
 from fvdeblur.morphable.reader import (
     MOST_OF_PERSON,
@@ -98,6 +101,40 @@ class FaceTracks:
             if not person.readings:
                 del self._people[track]
 
+    def state(self) -> dict[str, Any]:
+        """All that was read of the shot so far and is still needed, ready for JSON."""
+        return {
+            str(track): {
+                "readings": {str(position): _packed(one) for position, one in person.readings.items()},
+                "best": [_packed(one) for one in person.best],
+                "known_at": person.known_at,
+                "features": person.features
+                and [pack(np.asarray(part.cpu().numpy())) for part in person.features],
+            }
+            for track, person in self._people.items()
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state`; what is damaged raises a LookupError, TypeError, ValueError or AttributeError."""
+        self._people.clear()
+        for track, known in state.items():
+            person = _Person(
+                readings={int(k): self._unpacked(one) for k, one in known["readings"].items()},
+                best=[self._unpacked(one) for one in known["best"]],
+                known_at=known["known_at"],
+            )
+            if known["features"]:
+                identity, texture = (self._tensor(part) for part in known["features"])
+                person.features = identity, texture
+                person.albedo = self._reader.model.albedo(texture[None])
+            self._people[int(track)] = person
+
+    def _unpacked(self, packed: dict[str, Any]) -> Reading:
+        return Reading(Coefficients.split(self._tensor(packed["vector"])), self._tensor(packed["doubt"]))
+
+    def _tensor(self, packed: dict[str, Any]) -> Tensor:
+        return torch.from_numpy(unpack(packed)).to(self._reader.device)
+
     def clear(self) -> None:
         """The shot is over."""
         self._people.clear()
@@ -136,6 +173,13 @@ class FaceTracks:
         if identity_size:
             identity = identity_vector(reading)[0, :identity_size]
         return Guides(prior, identity)
+
+
+def _packed(reading: Reading) -> dict[str, Any]:
+    vector, doubt = (
+        np.asarray(part.cpu().numpy()) for part in (reading.coefficients.vector(), reading.doubt)
+    )
+    return {"vector": pack(vector), "doubt": pack(doubt)}
 
 
 def _plan(face: TrackedFace, size: int) -> CropPlan:

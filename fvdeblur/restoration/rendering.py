@@ -24,13 +24,14 @@ from fvdeblur.morphable.camera import place
 from fvdeblur.morphable.guidance import trust
 from fvdeblur.morphable.reader import REACH, FaceReader, Reading
 from fvdeblur.morphable.squares import Squares
-from fvdeblur.restoration.deblurrer import Progress, expected_frames, in_stages
+from fvdeblur.restoration.deblurrer import Progress, expected_frames
 from fvdeblur.restoration.inputs import RENDERED_MARK
 from fvdeblur.restoration.priors import FaceTracks
 from fvdeblur.restoration.restorer import select_device
 from fvdeblur.restoration.row_file import RowFile
 from fvdeblur.restoration.settings import Settings
 from fvdeblur.restoration.side_by_side import side_by_side, side_by_side_info
+from fvdeblur.restoration.stages import in_stages
 from fvdeblur.restoration.stream import TOO_SMALL, TrackedPicture
 
 LARGEST_SIDE = 512

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from fvdeblur.errors import UsageError
 
@@ -35,6 +36,11 @@ class Settings:
         Threads of each stage; 0: chosen by the libraries.
     overwrite
         Whether an output that is there already may be replaced.
+    resume
+        Whether the work of an earlier run that was stopped is taken up; else it is discarded.
+    tracks
+        File of `fvdeblur.restoration.FaceAnalyzer` that says where the faces are and which to leave alone; None: they
+        are found and followed. Work with it is not taken up.
     """
 
     model: str = "fvd"
@@ -50,6 +56,8 @@ class Settings:
     preset: str | None = None
     threads: int = 0
     overwrite: bool = False
+    resume: bool = True
+    tracks: Path | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:

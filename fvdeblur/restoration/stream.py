@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -11,13 +11,12 @@ import numpy as np
 
 from fvdeblur.faces import Detector, FaceTracker, TrackedFace, TrackedFrame, face_size
 from fvdeblur.media import DecodedFrame, FramePlanes
+from fvdeblur.media.reader import Place
 from fvdeblur.networks import window_indices
 from fvdeblur.restoration.crops import CropPlan, FloatArray, blend, cut, overlaps, plan_crop
 from fvdeblur.restoration.priors import REACH, FaceTracks, Guides
 from fvdeblur.restoration.restorer import Restorer
-
-PREVIEW_SIDE = 640
-"""Longer side of the pictures that faces are sought and followed in."""
+from fvdeblur.restoration.resuming import PREVIEW_SIDE, Boundary, Segmenting, Start, State, Tally
 
 SHARP_CHANGE = 0.4 / 255
 """A face whose mean absolute change is below this is sharp already and left alone: nobody could see the change."""
@@ -29,44 +28,56 @@ NO_STRENGTH = "strength 0"
 
 
 class TrackedPicture(NamedTuple):
-    """A decoded frame with the faces in it."""
+    """A decoded frame with the faces in it; with a `boundary` where a segment begins."""
 
     decoded: DecodedFrame
     tracked: TrackedFrame
+    boundary: Boundary | None = None
 
 
-@dataclass
-class Tally:
-    """What was done to the faces so far.
+def track(
+    frames: Iterable[DecodedFrame],
+    rotation: int,
+    detector: Detector,
+    *,
+    segments: bool = False,
+    start: Start | None = None,
+) -> Iterator[TrackedPicture]:
+    """Find and follow the faces; frames come out in order with the delay of the tracker's look-ahead.
 
-    Attributes
+    Parameters
     ----------
-    tracks
-        Identifiers of the tracks seen.
-    restored
-        Number of faces restored, counted in every frame.
-    left_alone
-        Number of faces left alone in a frame, by reason.
+    frames
+        The frames of a video in order, with `start` those from its index on.
+    rotation
+        Degrees clockwise that turn the coded picture upright.
+    detector
+        Finds the faces.
+    segments
+        Whether to say where segments begin.
+    start
+        Where to go on; the frames that were on their way then come first.
     """
-
-    tracks: set[int] = field(default_factory=set)
-    restored: int = 0
-    left_alone: Counter[str] = field(default_factory=Counter)
-
-
-def track(frames: Iterable[DecodedFrame], rotation: int, detector: Detector) -> Iterator[TrackedPicture]:
-    """Find and follow the faces; frames come out in order with the delay of the tracker's look-ahead."""
-    tracker = FaceTracker(detector)
-    waiting: deque[DecodedFrame] = deque()
+    tracker = FaceTracker(detector) if start is None else start.tracker
+    waiting: deque[tuple[DecodedFrame, Boundary | None]] = deque()
+    if start is not None:
+        waiting.extend((held, None) for held in start.held)
+    segmenting = Segmenting(start.index if start is not None else 0)
     for decoded in frames:
         planes = FramePlanes(decoded.frame, rotation)
         preview = planes.preview(PREVIEW_SIDE)
-        waiting.append(decoded)
+        boundary = None
+        if segments and segmenting.begins(decoded.index, tracker.cuts(preview)):
+            place = Place.of([held for held, _ in waiting])
+            boundary = Boundary({"place": place._asdict(), "tracker": tracker.state()})
+        waiting.append((decoded, boundary))
         scale = max(planes.width, planes.height) / max(preview.shape[:2])
         for tracked in tracker.push(preview, scale):
-            yield TrackedPicture(waiting.popleft(), tracked)
+            picture, begins = waiting.popleft()
+            yield TrackedPicture(picture, tracked, begins)
     for tracked in tracker.flush():
-        yield TrackedPicture(waiting.popleft(), tracked)
+        picture, begins = waiting.popleft()
+        yield TrackedPicture(picture, tracked, begins)
 
 
 @dataclass
@@ -91,13 +102,44 @@ class FaceRestorer:
         Factor of the change, 0..1.
     min_face
         Faces smaller than this many pixels (square root of the box's area) are left alone.
+    start
+        Where to go on. The frames before it are not yielded.
+
+    Attributes
+    ----------
+    tally
+        What was done so far.
+    boundaries
+        Where segments begin, by the index of their first frame; put there before that frame is yielded.
+
+    Raises
+    ------
+    LookupError, TypeError, ValueError, AttributeError
+        The state to go on from is damaged.
     """
 
-    def __init__(self, restorer: Restorer, rotation: int, strength: float, min_face: float) -> None:
+    def __init__(
+        self,
+        restorer: Restorer,
+        rotation: int,
+        strength: float,
+        min_face: float,
+        *,
+        start: Start | None = None,
+    ) -> None:
         self._restorer, self._rotation = restorer, rotation
         self._strength, self._min_face = strength, min_face
         self._tracks = None if restorer.reader is None else FaceTracks(restorer.reader)
-        self.tally = Tally()
+        self.tally = Tally() if start is None else start.tally.copy()
+        self.boundaries: dict[int, Boundary] = {}
+        self._counted = self.tally.copy()  # up to where the segment in work begins
+        self._from = 0 if start is None else start.index
+        self._position = 0  # in its shot, of the frame to go on with
+        if start is not None:
+            state = start.state["restorer"]
+            self._position = int(state["position"])
+            if self._tracks is not None:
+                self._tracks.restore(state["tracks"])
 
     def __call__(self, pictures: Iterable[TrackedPicture]) -> Generator[DecodedFrame, None, None]:
         """Yield every frame once, in order, with its faces restored in place."""
@@ -105,16 +147,29 @@ class FaceRestorer:
         shot: deque[_Held] = deque()
         first = restored = 0  # positions in the shot of the oldest frame held and of the next to restore
         for picture in pictures:
-            if picture.tracked.starts_shot and shot:
+            held = _Held(picture, FramePlanes(picture.decoded.frame, self._rotation))
+            if picture.decoded.index < self._from:  # done already, but its pixels may be needed
+                shot.append(held)
+                if len(shot) > 2 * radius:
+                    shot.popleft()
+                continue
+            if picture.decoded.index == self._from > 0:
+                if picture.tracked.starts_shot:
+                    shot.clear()
+                first, restored = self._position - len(shot), max(0, self._position - radius)
+            elif picture.tracked.starts_shot and shot:
                 yield from self._finish(shot, first, restored)
                 first = restored = 0
-            shot.append(_Held(picture, FramePlanes(picture.decoded.frame, self._rotation)))
+            if picture.boundary is not None:
+                tracks = None if self._tracks is None else self._tracks.state()
+                picture.boundary.state["restorer"] = {"position": first + len(shot), "tracks": tracks}
+            shot.append(held)
             self._read(shot[-1], first + len(shot) - 1)
             while restored + radius < first + len(shot):
                 self._restore(shot, first, restored, None)
                 restored += 1
                 while first + radius < restored:
-                    yield self._release(shot.popleft())
+                    yield from self._release(shot.popleft())
                     first += 1
         yield from self._finish(shot, first, restored)
 
@@ -125,11 +180,26 @@ class FaceRestorer:
         if self._tracks is not None:
             self._tracks.clear()
         while shot:
-            yield self._release(shot.popleft())
+            yield from self._release(shot.popleft())
 
-    def _release(self, held: _Held) -> DecodedFrame:
-        blend(held.planes, held.changes, self._strength)
-        return held.picture.decoded
+    def _release(self, held: _Held) -> Iterator[DecodedFrame]:
+        if held.picture.decoded.index >= self._from:
+            blend(held.planes, held.changes, self._strength)
+            yield held.picture.decoded
+
+    def counted(self) -> State:
+        """What was done to the faces since the last segment began, or in this call since the call before."""
+        counted = self.tally.since(self._counted)
+        self._counted = self.tally.copy()
+        return counted
+
+    def _enter(self, picture: TrackedPicture) -> None:
+        """Count for another segment from this frame on."""
+        if picture.boundary is not None:
+            picture.boundary.tally = self.counted()
+            self.boundaries[picture.decoded.index] = picture.boundary
+        elif picture.decoded.index == self._from:
+            self.tally = self._counted.copy()  # the frames before were counted by the run that did them
 
     def _read(self, held: _Held, position: int) -> None:
         """Read the 3D faces of a frame that has just come in, where the network is told of them."""
@@ -150,6 +220,7 @@ class FaceRestorer:
     def _restore(self, shot: deque[_Held], first: int, position: int, length: int | None) -> None:
         """Compute the changes of one frame; ``length`` is the shot's where its end is known."""
         held = shot[position - first]
+        self._enter(held.picture)
         plans = [
             (face.track, plan)
             for face in held.picture.tracked.faces
@@ -179,7 +250,8 @@ class FaceRestorer:
         if self._strength == 0:
             self.tally.left_alone[NO_STRENGTH] += 1
             return None
-        plan = plan_crop(face.box, self._restorer.multiple, self._restorer.card.largest_side)
+        card = self._restorer.card
+        plan = plan_crop(face.box, self._restorer.multiple, card.largest_side, card.smallest_side)
         return plan if overlaps(planes, plan) else None
 
     def _keep(self, held: _Held, plan: CropPlan, change: FloatArray | None) -> None:

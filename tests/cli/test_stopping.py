@@ -30,7 +30,7 @@ def test_stopped_at_work(
     process = start("run", long_clip, "-o", target)
     partial = tmp_path / "out.mp4.partial"
     until = time.monotonic() + 240
-    while not (partial.exists() and partial.stat().st_size) and time.monotonic() < until:
+    while not any(path.stat().st_size for path in partial.glob("*.packets")) and time.monotonic() < until:
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
     process.send_signal(number)

@@ -17,7 +17,7 @@ from media_samples import frame_times, make_video, moving_photograph, packets
 from fvdeblur import Deblurrer
 from fvdeblur.errors import InputError, OutputError, UsageError
 from fvdeblur.media import VideoReader, probe
-from fvdeblur.restoration import Progress, Settings, deblurrer, default_output, find_videos
+from fvdeblur.restoration import Progress, Settings, deblurrer, default_output, find_videos, segmented, stages
 from fvdeblur.restoration.deblurrer import expected_frames
 from fvdeblur.restoration.stream import FaceRestorer
 
@@ -205,7 +205,7 @@ class Closed(VideoReader):
 
 
 def fail_in_network(monkeypatch: pytest.MonkeyPatch) -> type[Exception]:
-    monkeypatch.setattr(deblurrer, "FaceRestorer", Stage)
+    monkeypatch.setattr(segmented, "FaceRestorer", Stage)
     return RuntimeError
 
 
@@ -221,7 +221,7 @@ def fail_in_writer(monkeypatch: pytest.MonkeyPatch) -> type[Exception]:
     def full(*_: Any) -> None:
         raise OutputError("the disk is full")
 
-    monkeypatch.setattr("fvdeblur.media.VideoWriter.write", full)
+    monkeypatch.setattr("fvdeblur.media.segments.SegmentWriter.write", full)
     return OutputError
 
 
@@ -279,7 +279,7 @@ def test_few_frames_are_in_memory_at_once(tmp_path: Path, monkeypatch: pytest.Mo
         source, tmp_path / "out.mp4", progress=lambda progress: waiting.append(decoded - progress.frames)
     )
     assert len(waiting) == 100
-    assert max(waiting) <= 14 + 2 + 3 * (deblurrer.QUEUE_LENGTH + 2)
+    assert max(waiting) <= 14 + 2 + 3 * (stages.QUEUE_LENGTH + 2)
 
 
 MEMORY = """

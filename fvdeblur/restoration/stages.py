@@ -1,0 +1,56 @@
+"""The stages of the pipeline at work side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from typing import TypeVar
+
+from fvdeblur.faces import Detector
+from fvdeblur.media import DecodedFrame, VideoReader
+from fvdeblur.restoration.background import in_background
+from fvdeblur.restoration.resuming import Start
+from fvdeblur.restoration.stream import TrackedPicture, track
+
+Made = TypeVar("Made")
+
+QUEUE_LENGTH = 4
+"""Frames that one stage of the pipeline may be ahead of the next."""
+
+
+def in_stages(
+    reader: VideoReader,
+    detector: Detector,
+    stage: Callable[[Iterable[TrackedPicture]], Iterator[Made]],
+    *,
+    frames: Iterable[DecodedFrame] | None = None,
+    segments: bool = False,
+    start: Start | None = None,
+    tracking: Callable[[Iterable[DecodedFrame]], Iterator[TrackedPicture]] | None = None,
+) -> Generator[Made, None, None]:
+    """What a stage makes of the tracked frames of a video; both work ahead, each in a thread of its own.
+
+    Parameters
+    ----------
+    reader
+        Reads the video.
+    detector, segments, start
+        As of `fvdeblur.restoration.stream.track`.
+    stage
+        Makes something of the tracked frames.
+    frames
+        The frames to work on; None: all of the reader's.
+    tracking
+        What finds the faces in the frames instead of `track`.
+    """
+    given = reader if frames is None else frames
+    if tracking is None:
+        pictures = track(given, reader.info.rotation, detector, segments=segments, start=start)
+    else:
+        pictures = tracking(given)
+    tracked = in_background(pictures, QUEUE_LENGTH)
+    made = in_background(stage(tracked), QUEUE_LENGTH)
+    # However this ends, both threads are gone before the caller closes the file: first the later stage,
+    # which may be waiting for the earlier one.
+    with closing(tracked), closing(made):
+        yield from made
