@@ -1,13 +1,14 @@
 # make demo [CLIP=path]   set up, deblur a clip, print what was gained
 # make test               lint, types and the suite
 # make test-all           the slow and GPU checks too
+# make test-report        the page of `run --report` in headless Chromium (needs Node.js and Chromium)
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all lint format clean
+.PHONY: demo test test-all test-report lint format clean
 
 $(READY): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -28,6 +29,11 @@ test: lint
 
 test-all: lint
 	$(BIN)/python -m pytest
+
+test-report: demo
+	$(BIN)/fvdeblur run demo/moving-photograph.mp4 -o demo/reported.mp4 --report demo/report.html --overwrite
+	cd demo && npm install --no-save --no-package-lock playwright-core axe-core
+	cd demo && node ../tests/browser/check_report.mjs report.html
 
 format: $(READY)
 	$(BIN)/ruff check --fix

@@ -64,9 +64,9 @@ def make_seeds(folder: Path) -> list[Path]:
     for name, (codec, pix_fmt, sound) in SEEDS.items():
         paths.append(folder / name)
         with av.open(str(paths[-1]), "w") as output:
-            video = output.add_stream(codec, rate=25)
+            video: Any = output.add_stream(codec, rate=25)
             video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, pix_fmt
-            audio = output.add_stream(sound, rate=48000)
+            audio: Any = output.add_stream(sound, rate=48000)
             for frame in frames():
                 output.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
             output.mux(video.encode())

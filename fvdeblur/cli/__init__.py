@@ -13,10 +13,13 @@ from typing import Any
 import click
 
 from fvdeblur import __version__
+from fvdeblur.cli.analyze import analyze
 from fvdeblur.cli.blur import blur
 from fvdeblur.cli.build_3dmm import build_3dmm
+from fvdeblur.cli.compare import compare
 from fvdeblur.cli.completion import completion
 from fvdeblur.cli.config import ENVIRONMENT_PREFIX, config, config_files, read_defaults
+from fvdeblur.cli.crops import crops
 from fvdeblur.cli.dataset import dataset
 from fvdeblur.cli.doctor import doctor
 from fvdeblur.cli.evaluate import evaluate
@@ -57,7 +60,7 @@ def commands(context: click.Context, config_file: Path | None) -> None:
         context.exit(EXIT_USAGE)
 
 
-_USING = (run, render, evaluate, models, doctor, config, completion)
+_USING = (run, crops, compare, analyze, render, evaluate, models, doctor, config, completion)
 _MAKING = (mine, dataset, blur, train, train_fitting, train_regressor, build_3dmm)
 
 for command in (*_USING, *_MAKING):

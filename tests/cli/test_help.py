@@ -27,7 +27,7 @@ def test_every_option_is_a_setting_or_about_the_command_alone() -> None:
     options = {p.name for p in commands.commands["run"].params if isinstance(p, click.Option)}
     settings = {setting.name for setting in dataclasses.fields(Settings)}
     about_inputs = {"recursive", "sequence", "skip_existing", "fail_fast", "workers", "dry_run"}
-    about_reports = {"quiet", "verbose", "debug", "progress", "as_json", "log"}
+    about_reports = {"quiet", "verbose", "debug", "progress", "as_json", "log", "report"}
     assert options - settings == {"output"} | about_inputs | about_reports
 
 
@@ -36,7 +36,8 @@ def test_help_tells_the_defaults(fvdeblur: Run) -> None:
     assert (result.code, result.err) == (0, "")
     text = " ".join(result.out.split())
     for setting in dataclasses.fields(Settings):
-        assert f"--{setting.name.replace('_', '-')}" in text
+        name = setting.name.replace("_", "-")
+        assert f"--{name}" in text or f"--no-{name}" in text
         if setting.default is not None and not isinstance(setting.default, bool):
             assert f"[default: {setting.default}]" in text, setting.name
     assert "[default: by codec, H.264 17]" in text

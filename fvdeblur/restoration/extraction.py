@@ -1,0 +1,280 @@
+"""Face crops out of a video: deblurred as `run` does it, aligned, and sorted by person."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fvdeblur.errors import InputError
+from fvdeblur.faces import create_detector
+from fvdeblur.faces.identity import Embedder, create_embedder
+from fvdeblur.media import FramePlanes, VideoReader
+from fvdeblur.morphable.reader import FaceReader
+from fvdeblur.restoration.alignment import Aligner
+from fvdeblur.restoration.blur_measure import face_blur
+from fvdeblur.restoration.crop_folder import CropFolder, check_template
+from fvdeblur.restoration.deblurrer import Progress, expected_frames
+from fvdeblur.restoration.observing import FaceObserver, ObservedFace, ObservedPicture
+from fvdeblur.restoration.people import People, Portrayer, quality_of
+from fvdeblur.restoration.restorer import Restorer
+from fvdeblur.restoration.selection import Selection, Selector, portrait
+from fvdeblur.restoration.settings import Settings
+from fvdeblur.restoration.stages import in_stages
+from fvdeblur.restoration.stream import FaceRestorer, TrackedPicture
+
+CROPS_END = ".crops"
+
+
+@dataclass(frozen=True)
+class CropSummary:
+    """What was written.
+
+    Attributes
+    ----------
+    input, output
+        The video and the folder.
+    frames
+        Frames read.
+    people
+        Number of crops of each person.
+    tracks
+        Number of face tracks of these people.
+    restored
+        Faces deblurred, counted in every frame.
+    left_alone
+        Faces not deblurred, counted in every frame, by reason; there are crops of them, too.
+    sharpness
+        Mean over the crops before and after, 0..1; None without any.
+    model, device, precision, detector, identity
+        What really ran.
+    damage
+        What of the input could not be decoded.
+    notes
+        What else the user should know.
+    seconds
+        Wall-clock time.
+    """
+
+    input: Path
+    output: Path
+    frames: int
+    people: dict[int, int]
+    tracks: int
+    restored: int
+    left_alone: dict[str, int]
+    sharpness: tuple[float, float] | None
+    model: str
+    device: str
+    precision: str
+    detector: str
+    identity: str
+    seconds: float
+    damage: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def crops_output(path: str | Path) -> Path:
+    """``<stem>.crops`` beside the input."""
+    path = Path(path)
+    return path.with_name(f"{path.stem}{CROPS_END}")
+
+
+class CropExtractor:
+    """Writes the faces of videos as crops; the networks are loaded once and serve any number of files.
+
+    Parameters
+    ----------
+    settings
+        How to work; single values can be given as keyword arguments instead. The encoder's do not matter here.
+    reader
+        What reads the 3D faces; None: the released regressor.
+    embedder
+        What tells people apart; ``auto``: the best that is installed; None: the 3D face and colours.
+
+    Raises
+    ------
+    UsageError
+        A setting is unknown or cannot be had on this machine.
+    InputError
+        The released files are damaged.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        reader: FaceReader | None = None,
+        embedder: Embedder | str | None = "auto",
+        **values: object,
+    ) -> None:
+        self.settings = (settings or Settings()).changed(values)
+        threads = self.settings.threads
+        if threads:
+            torch.set_num_threads(threads)
+        self._restorer = Restorer(self.settings.model, self.settings.device, self.settings.precision)
+        device = self._restorer.device
+        self._reader = reader or self._restorer.reader or FaceReader(device=device)
+        self._detector = create_detector(self.settings.detector, threads=threads, device=str(device))
+        if isinstance(embedder, str):
+            embedder = create_embedder(embedder, threads=threads, device=str(device))
+        self._portrayer = Portrayer(embedder, self._reader)
+
+    def run(
+        self,
+        path: str | Path,
+        output: str | Path | None = None,
+        *,
+        aligner: Aligner | None = None,
+        kind: str = "png",
+        template: str | None = None,
+        faces: Selection | str = "all",
+        progress: Callable[[Progress], None] | None = None,
+    ) -> CropSummary:
+        """Write the faces of one video; memory does not grow with its length, except for a little a track.
+
+        The folder holds ``person-01`` and so on with a crop a frame, ``best`` with the best shot of each person (by
+        sharpness, pose and size), ``contact-sheet.png``, and ``index.csv`` and ``index.jsonl`` with a line a crop.
+
+        Parameters
+        ----------
+        path
+            The video.
+        output
+            The folder; None: ``<stem>.crops`` beside the input.
+        aligner
+            How faces are cut out; None: aligned, 256 pixels.
+        kind
+            ``png``, ``jpg``, ``webp``, or ``video``: a video a track.
+        template
+            Name of the files without their suffix, with the fields person, track, frame, time and shot; None:
+            ``{frame:06d}``, for videos ``track-{track:03d}``.
+        faces
+            Which faces are wanted: as `Selection.parse` reads it.
+        progress
+            Called after every frame.
+
+        Raises
+        ------
+        UsageError
+            The input is missing, the folder is there already, or an option does not fit.
+        InputError
+            The input cannot be read as a video, the photograph not as one of a person, or no face is like it.
+        OutputError
+            The folder cannot be written. Nothing stands under its name then.
+        """
+        began = time.monotonic()
+        settings = self.settings
+        aligner = aligner or Aligner()
+        template = check_template(template, kind)
+        aligner.check_format(kind)
+        selection = Selection.parse(faces) if isinstance(faces, str) else faces
+        source = Path(path)
+        target = crops_output(source) if output is None else Path(output)
+        wanted = (
+            None if selection.photo is None else portrait(selection.photo, self._detector, self._portrayer)
+        )
+        people = People(self._portrayer)
+        sums = [0.0, 0.0, 0.0]
+        with VideoReader(source, start=settings.start, end=settings.end, threads=settings.threads) as reader:
+            info = reader.info
+            observer = FaceObserver(self._reader, people, info.rotation, settings.min_face)
+            restorer = FaceRestorer(self._restorer, info.rotation, settings.strength, settings.min_face)
+            selector = Selector(selection, info.rotation)
+
+            def stage(pictures: Iterable[TrackedPicture]) -> Iterator[ObservedPicture]:
+                return restored(observer(selector(pictures)), restorer)
+
+            with CropFolder(target, kind, template, info.time_base, settings.overwrite) as folder:
+                total = expected_frames(info, settings.start, settings.end)
+                written = 0
+                with closing(in_stages(reader, self._detector, stage)) as stream:
+                    for seen in stream:
+                        for row, crop, worth in _crops(seen, aligner, info.rotation):
+                            folder.add(row, crop, int(seen.picture.decoded.frame.pts or 0), worth)
+                            before, after = row["sharpness_before"], row["sharpness_after"]
+                            if before is not None and after is not None:
+                                sums = [sums[0] + before, sums[1] + after, sums[2] + 1]
+                        folder.end_tracks(seen.picture.decoded.index, seen.picture.tracked.shot)
+                        written += 1
+                        if progress is not None:
+                            progress(Progress(written, total, restorer.tally.restored))
+                persons = people.persons()
+                if wanted is not None:
+                    persons = people.like(wanted, persons, selection.kind == "like")
+                    if not persons:
+                        raise InputError(
+                            f"{source}: nobody in it is {selection.kind} the person of {selection.photo} "
+                            f"({self._portrayer.name}); choose another photograph"
+                        )
+                counts = folder.finish(persons)
+        return CropSummary(
+            input=source,
+            output=target,
+            frames=written,
+            people=dict(sorted(counts.items())),
+            tracks=len(persons),
+            restored=restorer.tally.restored,
+            left_alone=dict(restorer.tally.left_alone),
+            sharpness=(sums[0] / sums[2], sums[1] / sums[2]) if sums[2] else None,
+            model=settings.model,
+            device=self._restorer.device_name,
+            precision=self._restorer.precision,
+            detector=self._detector.name,
+            identity=self._portrayer.name,
+            seconds=time.monotonic() - began,
+            damage=list(reader.damage),
+            notes=list(reader.notes),
+        )
+
+
+def restored(
+    pictures: Iterable[ObservedPicture], restorer: FaceRestorer
+) -> Generator[ObservedPicture, None, None]:
+    """The observed frames with their faces restored in place."""
+    waiting: deque[ObservedPicture] = deque()
+
+    def given() -> Iterator[TrackedPicture]:
+        for seen in pictures:
+            waiting.append(seen)
+            yield seen.picture
+
+    for _ in restorer(given()):
+        yield waiting.popleft()
+
+
+def _crops(
+    seen: ObservedPicture, aligner: Aligner, rotation: int
+) -> Iterator[tuple[dict[str, Any], Any, float]]:
+    """The index row, the crop and the worth of each face of a restored frame."""
+    decoded, tracked = seen.picture.decoded, seen.picture.tracked
+    planes = FramePlanes(decoded.frame, rotation)
+    for face in seen.faces:
+        after = face_blur(planes, face.face.box)
+        row = _row(face, None if after is None else after.sharpness)
+        row |= {"frame": decoded.index, "time": round(decoded.time, 6), "shot": tracked.shot}
+        worth = quality_of(face.face, 0.0 if after is None else after.sharpness, face.reading)
+        yield row, aligner.crop(planes, face.face), worth
+
+
+def _row(seen: ObservedFace, after: float | None) -> dict[str, Any]:
+    face, points = seen.face, seen.face.landmarks
+    pitch, yaw, roll = (None, None, None) if seen.angles is None else (round(each, 2) for each in seen.angles)
+    return {
+        "track": face.track,
+        "box": [round(float(value), 2) for value in face.box],
+        "landmarks": None if points is None else [[round(float(v), 2) for v in point] for point in points],
+        "pitch": pitch,
+        "yaw": yaw,
+        "roll": roll,
+        "sharpness_before": None if seen.blur is None else round(seen.blur.sharpness, 3),
+        "sharpness_after": None if after is None else round(after, 3),
+        "blur": None if seen.blur is None else round(seen.blur.level, 2),
+        "remark": seen.remark,
+    }
