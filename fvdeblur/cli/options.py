@@ -65,6 +65,14 @@ _WORK = (
     click.option(
         "--threads", type=int, default=Settings.threads, show_default=True, help="Threads a stage; 0 chooses."
     ),
+    click.option(
+        "--max-pixels",
+        type=int,
+        default=Settings.max_pixels,
+        show_default=True,
+        help="Refuse videos with larger pictures.",
+    ),
+    click.option("--max-duration", callback=timecode, metavar="TIME", help="Refuse videos that last longer."),
     click.option("--overwrite", is_flag=True, help="Replace an output that is there already."),
     click.option("-q", "--quiet", is_flag=True, help="Print errors only."),
 )

@@ -23,6 +23,9 @@ METADATA_ERRORS: dict[str, Any] = (
 _NOT_VIDEO_FORMATS = {"tty", "image2"}
 _PROBED_PACKETS = 2000
 
+MAX_PIXELS = 1 << 26
+"""Pixels of a picture above which a video is refused, 8192 by 8192: a small file can ask for any amount of memory."""
+
 
 @dataclass(frozen=True)
 class VideoInfo:
@@ -114,18 +117,26 @@ class VideoInfo:
         return self.width if self.rotation in {90, 270} else self.height
 
 
-def probe(path: str | os.PathLike[str]) -> VideoInfo:
+def probe(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> VideoInfo:
     """Read the header and the first frame of a video file.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+    max_pixels : int
+        Pixels that a picture may have.
 
     Raises
     ------
     UsageError
         There is no file at `path`.
     InputError
-        The file is not a video, holds no video stream, or none of its frames can be decoded.
+        The file is not a video, holds no video stream, its pictures are too large, or none of its frames can be
+        decoded.
     """
     with open_input(path) as container, reading(path):
-        return describe(path, container)
+        return describe(path, container, max_pixels)
 
 
 def open_input(path: str | os.PathLike[str]) -> InputContainer:
@@ -192,9 +203,30 @@ def fraction(value: Any) -> Fraction | None:
     return Fraction(value.numerator, value.denominator) if value else None
 
 
-def describe(path: str | os.PathLike[str], container: InputContainer) -> VideoInfo:
+def limit_pixels(path: str | os.PathLike[str], stream: VideoStream, max_pixels: int) -> None:
+    """Let a decoder refuse pictures above a size, before it takes memory for them.
+
+    Raises
+    ------
+    InputError
+        The header gives a larger size.
+    """
+    context = stream.codec_context
+    if context.width * context.height > max_pixels:
+        raise InputError(
+            f"{shown(path)}: its pictures are {context.width}x{context.height}, above {max_pixels} pixels; "
+            "raise --max-pixels if it is to be trusted"
+        )
+    # Twice as many, for decoders count whole blocks beyond the picture's edge.
+    context.options = {**context.options, "max_pixels": str(2 * max_pixels)}
+
+
+def describe(
+    path: str | os.PathLike[str], container: InputContainer, max_pixels: int = MAX_PIXELS
+) -> VideoInfo:
     """Build the VideoInfo of an opened file; this reads packets up to the first frame that decodes."""
     stream = main_video_stream(path, container)
+    limit_pixels(path, stream, max_pixels)
     first = _first_frame(path, container, stream)
     context = stream.codec_context
     matrix = _side_data(first, "DISPLAYMATRIX")

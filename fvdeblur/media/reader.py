@@ -16,7 +16,7 @@ from fvdeblur.errors import InputError, UsageError
 from fvdeblur.media.failures import one_line, reading, shown
 from fvdeblur.media.pixel_formats import convert, nearest_supported, pixel_format
 from fvdeblur.media.planes import channel_views
-from fvdeblur.media.probe import VideoInfo, open_input, probe, stream_duration
+from fvdeblur.media.probe import MAX_PIXELS, VideoInfo, limit_pixels, open_input, probe, stream_duration
 
 # Times are given in floating-point seconds: a frame that misses a bound by less than this is on it.
 TIME_TOLERANCE = 1e-6
@@ -92,6 +92,8 @@ class VideoReader:
         Seconds from the start of the file; frames with ``start <= time < end`` are delivered.
     threads : int
         Decoder threads; 0 lets FFmpeg choose.
+    max_pixels : int
+        Pixels that a picture may have; larger ones are refused before memory is taken for them.
 
     Raises
     ------
@@ -108,6 +110,7 @@ class VideoReader:
         start: float | None = None,
         end: float | None = None,
         threads: int = 0,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         if (start is not None and start < 0) or (end is not None and end <= (start or 0)):
             raise UsageError(
@@ -118,9 +121,9 @@ class VideoReader:
         self.path = path
         self.start = start
         self.end = end
-        self.info: VideoInfo = probe(path)
+        self.info: VideoInfo = probe(path, max_pixels)
         self.notes: list[str] = []
-        self._threads = threads
+        self._threads, self._max_pixels = threads, max_pixels
         self._container: InputContainer | None = None
         self._clear()
         self._pix_fmt = nearest_supported(self.info.pix_fmt)
@@ -292,6 +295,7 @@ class VideoReader:
         container = open_input(self.path)
         self._container = container
         stream: Any = container.streams[self.info.stream_index]
+        limit_pixels(self.path, stream, self._max_pixels)
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = self._threads
         return container, stream

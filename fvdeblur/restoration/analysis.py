@@ -16,14 +16,14 @@ import torch
 import fvdeblur
 from fvdeblur.faces import create_detector, face_size
 from fvdeblur.faces.identity import Embedder, create_embedder
-from fvdeblur.media import VideoInfo, VideoReader
+from fvdeblur.media import VideoInfo
 from fvdeblur.morphable.reader import FaceReader
 from fvdeblur.restoration.deblurrer import Progress, expected_frames
 from fvdeblur.restoration.observing import FaceObserver, ObservedFace, ObservedPicture, observed_row
 from fvdeblur.restoration.people import People, Portrayer
 from fvdeblur.restoration.restorer import select_device
 from fvdeblur.restoration.settings import Settings
-from fvdeblur.restoration.stages import in_stages
+from fvdeblur.restoration.stages import in_stages, open_video
 from fvdeblur.restoration.track_file import TracksWriter
 
 ANALYSIS_END = ".tracks.json"
@@ -151,7 +151,7 @@ class FaceAnalyzer:
         people = People(self._portrayer)
         totals = _Totals()
         with (
-            VideoReader(source, start=settings.start, end=settings.end, threads=settings.threads) as reader,
+            open_video(source, settings) as reader,
             TracksWriter(target, source, settings.overwrite) as writer,
         ):
             observer = FaceObserver(self._reader, people, reader.info.rotation, settings.min_face)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from fvdeblur.faces import create_detector
-from fvdeblur.media import VideoInfo, VideoReader, can_copy
+from fvdeblur.media import VideoInfo, can_copy
 from fvdeblur.media.segments import SegmentWriter
 from fvdeblur.restoration.inputs import default_output
 from fvdeblur.restoration.photographs import PhotographRestorer
@@ -22,6 +22,7 @@ from fvdeblur.restoration.restorer import Restorer
 from fvdeblur.restoration.resuming import Tally
 from fvdeblur.restoration.segmented import SegmentedWork
 from fvdeblur.restoration.settings import Settings
+from fvdeblur.restoration.stages import open_video
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ class Deblurrer:
         source = Path(path)
         target = default_output(source) if output is None else Path(output)
         with (
-            VideoReader(source, start=settings.start, end=settings.end, threads=settings.threads) as reader,
+            open_video(source, settings) as reader,
             SegmentWriter(
                 target,
                 reader,

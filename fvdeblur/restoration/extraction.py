@@ -15,7 +15,7 @@ import torch
 from fvdeblur.errors import InputError
 from fvdeblur.faces import create_detector
 from fvdeblur.faces.identity import Embedder, create_embedder
-from fvdeblur.media import FramePlanes, VideoReader
+from fvdeblur.media import FramePlanes
 from fvdeblur.morphable.reader import FaceReader
 from fvdeblur.restoration.alignment import Aligner
 from fvdeblur.restoration.blur_measure import face_blur
@@ -26,7 +26,7 @@ from fvdeblur.restoration.people import People, Portrayer, quality_of
 from fvdeblur.restoration.restorer import Restorer
 from fvdeblur.restoration.selection import Selection, Selector, portrait
 from fvdeblur.restoration.settings import Settings
-from fvdeblur.restoration.stages import in_stages
+from fvdeblur.restoration.stages import in_stages, open_video
 from fvdeblur.restoration.stream import FaceRestorer, TrackedPicture
 
 CROPS_END = ".crops"
@@ -182,7 +182,7 @@ class CropExtractor:
         )
         people = People(self._portrayer)
         sums = [0.0, 0.0, 0.0]
-        with VideoReader(source, start=settings.start, end=settings.end, threads=settings.threads) as reader:
+        with open_video(source, settings) as reader:
             info = reader.info
             observer = FaceObserver(self._reader, people, info.rotation, settings.min_face)
             restorer = FaceRestorer(self._restorer, info.rotation, settings.strength, settings.min_face)

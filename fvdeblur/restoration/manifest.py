@@ -22,7 +22,16 @@ from fvdeblur.media.packet_file import file_digest
 from fvdeblur.restoration.restorer import Restorer
 from fvdeblur.restoration.settings import Settings
 
-_WITHOUT_EFFECT = {"overwrite", "resume", "device", "precision", "detector", "tracks"}
+_WITHOUT_EFFECT = {
+    "overwrite",
+    "resume",
+    "device",
+    "precision",
+    "detector",
+    "tracks",
+    "max_pixels",
+    "max_duration",
+}
 """Settings that change no packet, or stand in the manifest as what they came to."""
 
 

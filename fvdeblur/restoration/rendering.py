@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fvdeblur.faces import TrackedFace, create_detector, face_size
-from fvdeblur.media import FramePlanes, VideoReader, VideoWriter
+from fvdeblur.media import FramePlanes, VideoWriter
 from fvdeblur.morphable import MorphableModel, render
 from fvdeblur.morphable.camera import place
 from fvdeblur.morphable.guidance import trust
@@ -31,7 +31,7 @@ from fvdeblur.restoration.restorer import select_device
 from fvdeblur.restoration.row_file import RowFile
 from fvdeblur.restoration.settings import Settings
 from fvdeblur.restoration.side_by_side import side_by_side, side_by_side_info
-from fvdeblur.restoration.stages import in_stages
+from fvdeblur.restoration.stages import in_stages, open_video
 from fvdeblur.restoration.stream import TOO_SMALL, TrackedPicture
 
 LARGEST_SIDE = 512
@@ -156,7 +156,7 @@ class FaceRenderer:
         source = Path(path)
         target = rendered_output(source) if output is None else Path(output)
         with (
-            VideoReader(source, start=settings.start, end=settings.end, threads=settings.threads) as reader,
+            open_video(source, settings) as reader,
             RowFile(rows, (source, target), settings.overwrite) as row_file,
             VideoWriter(
                 target,

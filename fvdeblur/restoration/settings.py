@@ -38,6 +38,10 @@ class Settings:
         Whether an output that is there already may be replaced.
     resume
         Whether the work of an earlier run that was stopped is taken up; else it is discarded.
+    max_pixels
+        Videos whose pictures have more pixels are refused.
+    max_duration
+        Videos that last longer, in seconds, are refused; None: none are.
     tracks
         File of `fvdeblur.restoration.FaceAnalyzer` that says where the faces are and which to leave alone; None: they
         are found and followed. Work with it is not taken up.
@@ -57,6 +61,8 @@ class Settings:
     threads: int = 0
     overwrite: bool = False
     resume: bool = True
+    max_pixels: int = 1 << 26
+    max_duration: float | None = None
     tracks: Path | None = None
 
     def __post_init__(self) -> None:
@@ -64,6 +70,10 @@ class Settings:
             raise UsageError(f"strength must be between 0 and 1, not {self.strength:g}")
         if not self.min_face >= 0:
             raise UsageError(f"the smallest face must not be negative, not {self.min_face:g}")
+        if self.max_pixels < 1:
+            raise UsageError(f"the largest number of pixels must be positive, not {self.max_pixels}")
+        if self.max_duration is not None and not self.max_duration > 0:
+            raise UsageError(f"the longest duration must be positive, not {self.max_duration:g}")
         if self.threads < 0:
             raise UsageError(f"the number of threads must not be negative, not {self.threads}")
 

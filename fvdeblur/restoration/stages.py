@@ -2,20 +2,48 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from typing import TypeVar
 
+from fvdeblur.errors import InputError
 from fvdeblur.faces import Detector
 from fvdeblur.media import DecodedFrame, VideoReader
+from fvdeblur.media.failures import shown
 from fvdeblur.restoration.background import in_background
 from fvdeblur.restoration.resuming import Start
+from fvdeblur.restoration.settings import Settings
 from fvdeblur.restoration.stream import TrackedPicture, track
 
 Made = TypeVar("Made")
 
 QUEUE_LENGTH = 4
 """Frames that one stage of the pipeline may be ahead of the next."""
+
+
+def open_video(path: str | os.PathLike[str], settings: Settings) -> VideoReader:
+    """A reader of the part of a video, within the limits, that the settings give.
+
+    Raises
+    ------
+    UsageError, InputError
+        As `VideoReader`; or the video lasts longer than is allowed.
+    """
+    reader = VideoReader(
+        path,
+        start=settings.start,
+        end=settings.end,
+        threads=settings.threads,
+        max_pixels=settings.max_pixels,
+    )
+    lasts, limit = reader.info.duration, settings.max_duration
+    if lasts is not None and limit is not None and lasts > limit:
+        reader.close()
+        raise InputError(
+            f"{shown(path)}: lasts {lasts:.0f} s, above the limit of {limit:g} s; raise --max-duration"
+        )
+    return reader
 
 
 def in_stages(
