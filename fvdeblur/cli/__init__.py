@@ -75,6 +75,12 @@ def _terminate(*_: Any) -> None:
     raise _Terminated
 
 
+def _left_behind(stop: BaseException) -> str:
+    """What is told of work that is kept by notes of an interrupt, which click may have wrapped."""
+    notes = [note for each in (stop, stop.__cause__) for note in getattr(each, "__notes__", ())]
+    return "; ".join(notes) or "nothing was left half-written"
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong use, 130 interrupted, 143 terminated."""
     given = sys.argv[1:] if arguments is None else arguments
@@ -85,11 +91,11 @@ def main(arguments: list[str] | None = None) -> None:
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         code = commands.main(given, prog_name="fvdeblur", standalone_mode=False)
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        say("interrupted; nothing was left half-written")
+    except (click.exceptions.Abort, KeyboardInterrupt) as stop:
+        say(f"interrupted; {_left_behind(stop)}")
         code = EXIT_INTERRUPT
-    except _Terminated:
-        say("terminated; nothing was left half-written")
+    except _Terminated as stop:
+        say(f"terminated; {_left_behind(stop)}")
         code = EXIT_TERMINATED
     except click.ClickException as error:
         if debug:

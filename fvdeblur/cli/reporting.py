@@ -98,9 +98,6 @@ class Reporter:
     ) -> None:
         self._displays.close()
         if error is not None:
-            if not isinstance(error, Exception):  # an interrupt, which may tell of work that is kept
-                for note in getattr(error, "__notes__", ()):
-                    say(note)
             self._note(f"stopped: {one_line(str(error)) or type(error).__name__}")
             if self._several or self._as_json:
                 self._finish(completed=False)
