@@ -17,7 +17,7 @@ from media_samples import frame_times, make_video, moving_photograph, packets
 from fvdeblur import Deblurrer
 from fvdeblur.errors import InputError, OutputError, UsageError
 from fvdeblur.media import VideoReader, probe
-from fvdeblur.restoration import Progress, Settings, deblurrer, default_output, find_videos, segmented, stages
+from fvdeblur.restoration import Progress, Settings, default_output, find_videos, segmented, stages
 from fvdeblur.restoration.deblurrer import expected_frames
 from fvdeblur.restoration.stream import FaceRestorer
 
@@ -235,7 +235,7 @@ def test_an_error_anywhere_stops_everything(
 ) -> None:
     """It is raised once; the threads are gone before the file that they read from is closed."""
     kind = fail(monkeypatch)
-    monkeypatch.setattr(deblurrer, "VideoReader", Closed)
+    monkeypatch.setattr(stages, "VideoReader", Closed)
 
     def interrupted(progress: Progress) -> None:
         if kind is KeyboardInterrupt and progress.frames == 5:
@@ -273,7 +273,7 @@ def test_few_frames_are_in_memory_at_once(tmp_path: Path, monkeypatch: pytest.Mo
                 decoded += 1
                 yield frame
 
-    monkeypatch.setattr(deblurrer, "VideoReader", Counting)
+    monkeypatch.setattr(stages, "VideoReader", Counting)
     waiting = []
     Deblurrer(preset="ultrafast").run(
         source, tmp_path / "out.mp4", progress=lambda progress: waiting.append(decoded - progress.frames)

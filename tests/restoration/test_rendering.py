@@ -490,9 +490,9 @@ def test_few_frames_are_held() -> None:
 
 def test_albedos_of_those_who_left_are_forgotten() -> None:
     pictures = stream([flat(90, 64, 48) for _ in range(12)], [[20, 10, 40, 34]])
-    for number, (decoded, tracked) in enumerate(pictures):
-        faces = tuple(dataclasses.replace(face, track=number // 3) for face in tracked.faces)
-        pictures[number] = TrackedPicture(decoded, dataclasses.replace(tracked, faces=faces))
+    for number, picture in enumerate(pictures):
+        faces = tuple(dataclasses.replace(face, track=number // 3) for face in picture.tracked.faces)
+        pictures[number] = TrackedPicture(picture.decoded, dataclasses.replace(picture.tracked, faces=faces))
     overlay = FaceOverlay(known_reader(), 0, 0)
     for number, frame in enumerate(overlay(pictures)):
         assert [row["track"] for row in frame.rows] == list(overlay._albedos) == [number // 3]
