@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fvdeblur.cli.messages import counted, say, shown
-from fvdeblur.cli.options import debug_option, reading_options
+from fvdeblur.cli.batch import closing_lines, run_one
+from fvdeblur.cli.messages import counted, shown
+from fvdeblur.cli.options import debug_option, device_option, identity_option, reading_options
 from fvdeblur.errors import UsageError
 from fvdeblur.restoration.settings import Settings
 
@@ -26,13 +27,8 @@ if TYPE_CHECKING:
     help="Where to write.  [default: <stem>.tracks.json beside it]",
 )
 @click.option("--coefficients", is_flag=True, help="Write every face's 239 coefficients, too.")
-@click.option("--device", default=Settings.device, show_default=True, help="auto, cpu or cuda[:N].")
-@click.option(
-    "--identity",
-    default="auto",
-    show_default=True,
-    help="What tells people apart: auto, insightface, dlib or shape.",
-)
+@device_option
+@identity_option
 @reading_options
 @debug_option
 def analyze(
@@ -50,24 +46,20 @@ def analyze(
     """
     if not os.path.exists(input):
         raise UsageError(f"{shown(input)}: there is no such file")
-    from fvdeblur.cli.progress import ProgressDisplay
     from fvdeblur.restoration.analysis import FaceAnalyzer
 
     embedder = None if identity == "shape" else identity
     analyzer = FaceAnalyzer(Settings(**values), embedder=embedder)
-    if quiet:
-        for line in analyzer.run(input, output, coefficients=coefficients).damage:
-            say(f"{shown(input)}: damaged input: {line}")
-        return
-    with ProgressDisplay(input.name) as display:
-        summary = analyzer.run(input, output, coefficients=coefficients, progress=display.update)
-    for line in analysis_lines(summary):
-        click.echo(line)
+    run_one(
+        input,
+        lambda progress: analyzer.run(input, output, coefficients=coefficients, progress=progress),
+        analysis_lines,
+        quiet,
+    )
 
 
 def analysis_lines(summary: AnalysisSummary) -> list[str]:
     """The closing summary, one line a subject."""
-    rate = summary.frames / summary.seconds if summary.seconds > 0 else 0.0
     lines = [shown(summary.output)]
     frames, shots = counted(summary.frames, "frame"), counted(summary.shots, "shot")
     if summary.tracks == 0:
@@ -78,7 +70,4 @@ def analysis_lines(summary: AnalysisSummary) -> list[str]:
         remarks = "".join(f", {count} {remark}" for remark, count in sorted(summary.remarks.items()))
         lines.append(f"  {counted(summary.faces, 'face')}{remarks}")
         lines.append(f"  people told apart by {summary.identity}")
-    lines += [f"  damaged input: {line}" for line in summary.damage]
-    lines += [f"  note: {line}" for line in summary.notes]
-    lines.append(f"  {summary.seconds:.1f} s ({rate:.1f} frames/s) on {summary.device}")
-    return lines
+    return lines + closing_lines(summary)

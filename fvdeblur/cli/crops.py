@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fvdeblur.cli.messages import counted, say, shown
-from fvdeblur.cli.options import debug_option, reading_options
+from fvdeblur.cli.batch import closing_lines, run_one
+from fvdeblur.cli.messages import counted, shown
+from fvdeblur.cli.options import debug_option, identity_option, reading_options, restoring_options
 from fvdeblur.errors import UsageError
 from fvdeblur.restoration.settings import Settings
 
@@ -55,18 +56,8 @@ if TYPE_CHECKING:
     metavar="WHICH",
     help="all, largest, center, track:ID, like:PHOTO or unlike:PHOTO.",
 )
-@click.option(
-    "--identity",
-    default="auto",
-    show_default=True,
-    help="What tells people apart: auto, insightface, dlib or shape.",
-)
-@click.option("--model", default=Settings.model, show_default=True, help="Released model to use.")
-@click.option("--device", default=Settings.device, show_default=True, help="auto, cpu or cuda[:N].")
-@click.option("--precision", default=Settings.precision, show_default=True, help="auto, fp32, bf16 or fp16.")
-@click.option(
-    "--strength", type=float, default=Settings.strength, show_default=True, help="0 nothing, 1 all."
-)
+@identity_option
+@restoring_options
 @reading_options
 @debug_option
 def crops(
@@ -89,7 +80,6 @@ def crops(
     """
     if not os.path.exists(input):
         raise UsageError(f"{shown(input)}: there is no such file")
-    from fvdeblur.cli.progress import ProgressDisplay
     from fvdeblur.restoration.alignment import Aligner
     from fvdeblur.restoration.crop_folder import check_template
     from fvdeblur.restoration.extraction import CropExtractor
@@ -104,19 +94,13 @@ def crops(
         "faces": Selection.parse(faces),
     }
     extractor = CropExtractor(Settings(**values), embedder=None if identity == "shape" else identity)
-    if quiet:
-        for line in extractor.run(input, output, **chosen).damage:
-            say(f"{shown(input)}: damaged input: {line}")
-        return
-    with ProgressDisplay(input.name) as display:
-        summary = extractor.run(input, output, **chosen, progress=display.update)
-    for line in crop_lines(summary):
-        click.echo(line)
+    run_one(
+        input, lambda progress: extractor.run(input, output, **chosen, progress=progress), crop_lines, quiet
+    )
 
 
 def crop_lines(summary: CropSummary) -> list[str]:
     """The closing summary, one line a subject."""
-    rate = summary.frames / summary.seconds if summary.seconds > 0 else 0.0
     lines = [shown(summary.output)]
     frames = counted(summary.frames, "frame")
     if not summary.people:
@@ -132,7 +116,4 @@ def crop_lines(summary: CropSummary) -> list[str]:
         lines.append(f"  left as they are: {reasons}")
     if summary.sharpness is not None:
         lines.append(f"  sharpness {summary.sharpness[0]:.2f} -> {summary.sharpness[1]:.2f}")
-    lines += [f"  damaged input: {line}" for line in summary.damage]
-    lines += [f"  note: {line}" for line in summary.notes]
-    lines.append(f"  {summary.seconds:.1f} s ({rate:.1f} frames/s) on {summary.device}, {summary.precision}")
-    return lines
+    return lines + closing_lines(summary, summary.precision)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fvdeblur.cli.messages import counted, shown
-from fvdeblur.cli.options import debug_option
+from fvdeblur.cli.options import debug_option, device_option
 from fvdeblur.errors import UsageError
 from fvdeblur.restoration.settings import Settings
 
@@ -39,7 +39,7 @@ FORMATS = ("rich", "markdown", "latex", "csv", "json")
 @click.option("--split", default="validation", show_default=True, help="train, validation or all.")
 @click.option("--clips", type=click.IntRange(1), help="Take so many clips (or pairs) only.")
 @click.option("--seed", type=click.IntRange(0), default=7, show_default=True, help="Of everything random.")
-@click.option("--device", default=Settings.device, show_default=True, help="auto, cpu or cuda[:N].")
+@device_option
 @click.option("--precision", default=Settings.precision, show_default=True, help="auto, fp32, bf16 or fp16.")
 @click.option(
     "--embedder", default="auto", show_default=True, help="auto, dlib, insightface or none (identity)."

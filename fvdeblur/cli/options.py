@@ -78,6 +78,33 @@ _WORK = (
 )
 
 
+device_option = click.option(
+    "--device", default=Settings.device, show_default=True, help="auto, cpu or cuda[:N]."
+)
+identity_option = click.option(
+    "--identity",
+    default="auto",
+    show_default=True,
+    help="What tells people apart: auto, insightface, dlib or shape.",
+)
+
+_RESTORING = (
+    click.option("--model", default=Settings.model, show_default=True, help="Released model to use."),
+    device_option,
+    click.option(
+        "--precision", default=Settings.precision, show_default=True, help="auto, fp32, bf16 or fp16."
+    ),
+    click.option(
+        "--strength", type=float, default=Settings.strength, show_default=True, help="0 nothing, 1 all."
+    ),
+)
+
+
+def restoring_options(command: Command) -> Command:
+    """Add what every command takes that deblurs faces; their names are those of `Settings`."""
+    return _with(_RESTORING, command)
+
+
 def training_options(command: Command) -> Command:
     """Add what every training command takes; their names are those of `fvdeblur.training.train`."""
     return _with(_TRAINING, command)

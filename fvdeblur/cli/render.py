@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fvdeblur.cli.batch import run_each
-from fvdeblur.cli.messages import counted, say, shown
-from fvdeblur.cli.options import debug_option, video_options
+from fvdeblur.cli.batch import closing_lines, run_each, run_one
+from fvdeblur.cli.messages import counted, shown
+from fvdeblur.cli.options import debug_option, device_option, video_options
 from fvdeblur.errors import UsageError
 from fvdeblur.folders import check_folders, make_folders
 from fvdeblur.restoration.settings import Settings
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     help="Write a line of JSON a frame and face: track, box, doubt, angles, coefficients (for a folder: the folder "
     "to write <name>.jsonl to).",
 )
-@click.option("--device", default=Settings.device, show_default=True, help="auto, cpu or cuda[:N].")
+@device_option
 @video_options
 @debug_option
 def render(
@@ -69,21 +69,16 @@ def render(
 def _render_one(
     renderer: FaceRenderer, video: Path, output: Path | None, rows: Path | None, quiet: bool
 ) -> None:
-    from fvdeblur.cli.progress import ProgressDisplay
-
-    if quiet:
-        for line in renderer.run(video, output, rows=rows).damage:
-            say(f"{shown(video)}: damaged input: {line}")
-        return
-    with ProgressDisplay(video.name) as display:
-        summary = renderer.run(video, output, rows=rows, progress=display.update)
-    for line in render_summary_lines(summary):
-        click.echo(line)
+    run_one(
+        video,
+        lambda progress: renderer.run(video, output, rows=rows, progress=progress),
+        render_summary_lines,
+        quiet,
+    )
 
 
 def render_summary_lines(summary: RenderSummary) -> list[str]:
     """The closing summary, one line a subject."""
-    rate = summary.frames / summary.seconds if summary.seconds > 0 else 0.0
     lines = [shown(summary.output)]
     if summary.rows is not None:
         lines.append(shown(summary.rows))
@@ -95,7 +90,4 @@ def render_summary_lines(summary: RenderSummary) -> list[str]:
     if summary.left_out:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(summary.left_out.items()))
         lines.append(f"  not drawn: {reasons}")
-    lines += [f"  damaged input: {line}" for line in summary.damage]
-    lines += [f"  note: {line}" for line in summary.notes]
-    lines.append(f"  {summary.seconds:.1f} s ({rate:.1f} frames/s) on {summary.device}")
-    return lines
+    return lines + closing_lines(summary)

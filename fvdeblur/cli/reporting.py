@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from fvdeblur import __version__
+from fvdeblur.cli.batch import closing_lines
 from fvdeblur.cli.messages import counted, one_line, say, shown
 from fvdeblur.cli.progress import ProgressDisplay, frame_bars
 from fvdeblur.errors import EXIT_FAILURE, OutputError
@@ -214,7 +215,6 @@ class Reporter:
 
 def summary_lines(summary: Summary, verbose: bool) -> list[str]:
     """The closing summary, one line a subject."""
-    rate = summary.frames / summary.seconds if summary.seconds > 0 else 0.0
     lines = [shown(summary.output)]
     if summary.people == 0:
         lines.append(f"  no faces found in {counted(summary.frames, 'frame')}")
@@ -232,9 +232,7 @@ def summary_lines(summary: Summary, verbose: bool) -> list[str]:
         lines.append(
             f"  taken up: {summary.reused} of {counted(summary.segments, 'segment')} were done already"
         )
-    lines += [f"  damaged input: {line}" for line in summary.damage]
-    lines += [f"  note: {line}" for line in summary.notes]
-    lines.append(f"  {summary.seconds:.1f} s ({rate:.1f} frames/s) on {summary.device}, {summary.precision}")
+    lines += closing_lines(summary, summary.precision)
     if verbose:
         lines.append(f"  model {summary.model}, faces found by {summary.detector}")
     return lines

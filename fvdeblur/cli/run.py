@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fvdeblur.cli.messages import counted, say, shown
-from fvdeblur.cli.options import PROGRESS_MODES, debug_option, video_options
+from fvdeblur.cli.options import PROGRESS_MODES, debug_option, restoring_options, video_options
 from fvdeblur.errors import EXIT_FAILURE, UsageError
 from fvdeblur.folders import check_folders
 from fvdeblur.restoration.settings import Settings
@@ -42,12 +42,7 @@ if TYPE_CHECKING:
 @click.option(
     "--dry-run", is_flag=True, help="Only say what would be done, how long it takes and how large it gets."
 )
-@click.option("--model", default=Settings.model, show_default=True, help="Released model to use.")
-@click.option("--device", default=Settings.device, show_default=True, help="auto, cpu or cuda[:N].")
-@click.option("--precision", default=Settings.precision, show_default=True, help="auto, fp32, bf16 or fp16.")
-@click.option(
-    "--strength", type=float, default=Settings.strength, show_default=True, help="0 nothing, 1 all."
-)
+@restoring_options
 @video_options
 @click.option(
     "--no-resume",

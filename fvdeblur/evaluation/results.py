@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 
+LOWER_IS_BETTER = frozenset({"landmark_error", "temporal_error", "warping_error"})
+"""Measures of which less is better; of the others more."""
+
 UNITS = {
     "psnr": "dB",
     "psnr_blurred": "dB, frames below 35 dB",
@@ -99,8 +102,6 @@ class Results:
         Dictionaries with ``protocol``, ``model``, ``people``, ``clips``, ``frames`` and, a measure, ``before``,
         ``after`` and ``change`` (each mean, low, high) and ``worst``: the person with the least improvement, and it.
         """
-        from fvdeblur.evaluation.sequences import LOWER_IS_BETTER
-
         table = []
         for protocol, model in dict.fromkeys((row.protocol, row.model) for row in self.rows):
             rows = [row for row in self.rows if (row.protocol, row.model) == (protocol, model)]

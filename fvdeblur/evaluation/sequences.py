@@ -28,9 +28,6 @@ FOUND_OVERLAP = 0.5
 FOUND_SCORE = 0.5
 """Score from which on a detection counts."""
 
-LOWER_IS_BETTER = frozenset({"landmark_error", "temporal_error", "warping_error"})
-"""Measures of which less is better; of the others more."""
-
 BETWEEN_FRAMES = ("temporal_error", "warping_error")
 """Measures that compare a frame with the one before."""
 

@@ -132,14 +132,9 @@ def _together(paths: list[Path], readers: list[VideoReader]) -> Iterator[list[Fr
             short = paths[next(i for i, frame in enumerate(decoded) if frame is None)]
             raise UsageError(f"{short}: has {index} frames, fewer than the others; compare whole videos")
         yield [
-            _picture(FramePlanes(frame.frame, reader.info.rotation))
+            FramePlanes(frame.frame, reader.info.rotation).picture()
             for frame, reader in zip(decoded, readers, strict=True)
         ]
-
-
-def _picture(planes: FramePlanes) -> Frames:
-    rgb = planes.read_rgb(0, 0, planes.width, planes.height)
-    return np.asarray(np.clip(np.round(rgb * 255), 0, 255), np.uint8)
 
 
 def _mean(values: list[float]) -> float:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fvdeblur.errors import FvdeblurError, UsageError
 from fvdeblur.faces.detector import Detection, execution_providers, session_options
 from fvdeblur.faces.landmarks import Dlib68Landmarker, similarity, upright_square, warp_region
-from fvdeblur.faces.scrfd import search_root
+from fvdeblur.faces.scrfd import largest_in_packs, search_root
 
 EMBEDDERS = ("auto", "insightface", "dlib")
 
@@ -89,7 +89,7 @@ class DlibEmbedder:
         folders = [] if spec is None else [Path(each) for each in spec.submodule_search_locations or []]
         path = next(iter(each / "models" / DLIB_FILE for each in folders), Path(DLIB_FILE))
         self._dlib: Any = dlib
-        self._landmarker = Dlib68Landmarker()
+        self.landmarker = Dlib68Landmarker()
         try:
             self._network: Any = dlib.face_recognition_model_v1(str(path))
         except RuntimeError as error:
@@ -101,8 +101,12 @@ class DlibEmbedder:
 
     def embed(self, image: NDArray[np.uint8], detection: Detection) -> FloatArray:
         """Embedding float32 [128] of length 1 of the face ``detection`` in ``image`` (uint8 R'G'B' [H, W, 3])."""
+        return self.embed_at(image, self.landmarker.landmarks(image, detection))
+
+    def embed_at(self, image: NDArray[np.uint8], landmarks: NDArray[np.float32]) -> FloatArray:
+        """The same of the face with these landmarks, float32 [68, 2]."""
         dlib = self._dlib
-        points = np.round(self._landmarker.landmarks(image, detection) - 0.5).astype(int)
+        points = np.round(landmarks - 0.5).astype(int)
         (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
         places = [dlib.point(x, y) for x, y in points.tolist()]
         shape = dlib.full_object_detection(dlib.rectangle(left, top, right, bottom), places)
@@ -195,14 +199,7 @@ def create_embedder(
 
 def find_recognition_model(model_root: str | Path | None = None) -> Path | None:
     """The largest recognition model of insightface's packs, looked for as `find_scrfd_model` does; None without one."""
-    root = search_root(model_root)
-    for folders in ("models/*/", "*/", ""):
-        found = [
-            path for pattern in MODEL_PATTERNS for path in root.glob(folders + pattern) if path.is_file()
-        ]
-        if found:
-            return max(found, key=lambda path: (path.stat().st_size, path.name))
-    return None
+    return largest_in_packs(MODEL_PATTERNS, model_root)
 
 
 def missing_packages() -> list[str]:

@@ -7,6 +7,7 @@ and given to it by its path. The weights that insightface publishes are for non-
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -36,11 +37,14 @@ def find_scrfd_model(model_root: str | Path | None = None) -> Path | None:
     Path or None
         The model file, None if there is none.
     """
+    return largest_in_packs(MODEL_PATTERNS, model_root)
+
+
+def largest_in_packs(patterns: Iterable[str], model_root: str | Path | None = None) -> Path | None:
+    """The largest file of insightface's packs that fits a pattern, looked for as `find_scrfd_model` does."""
     root = search_root(model_root)
     for folders in ("models/*/", "*/", ""):
-        found = [
-            path for pattern in MODEL_PATTERNS for path in root.glob(folders + pattern) if path.is_file()
-        ]
+        found = [path for pattern in patterns for path in root.glob(folders + pattern) if path.is_file()]
         if found:
             return max(found, key=lambda path: (path.stat().st_size, path.name))
     return None

@@ -116,6 +116,11 @@ class FramePlanes:
             picture = cv2.transform(samples, affine)
         return _rotate(picture, self.rotation)
 
+    def picture(self) -> NDArray[np.uint8]:
+        """The whole upright picture as R'G'B', uint8 [H, W, 3]."""
+        rgb = self.read_rgb(0, 0, self.width, self.height)
+        return np.asarray(np.round(np.clip(rgb, 0, 1) * 255), np.uint8)
+
     def add_rgb(self, x0: int, y0: int, change: FloatArray) -> None:
         """Add a change of R'G'B' to the frame, in place.
 

@@ -9,6 +9,15 @@ from fvdeblur.media.encoders import CONTAINERS, container_format
 from fvdeblur.media.failures import shown, writing
 
 
+def check_free(path: str | os.PathLike[str], overwrite: bool, option: str = "-o") -> None:
+    """Raise UsageError where a file must not be written to a path, which `option` names."""
+    if os.path.isdir(path):
+        raise UsageError(f"{shown(path)}: is a folder; name a file in it with {option}")
+    if os.path.lexists(path) and not overwrite:
+        other = option if option == "-o" else f"another {option}"
+        raise UsageError(f"{shown(path)} exists; use --overwrite or {other}")
+
+
 class OutputTarget:
     """A file that appears under its name only when `commit` is called.
 
@@ -62,10 +71,7 @@ class OutputTarget:
                 f"{shown(path)}: the output would replace the input; choose another name with -o"
             )
         with writing(self.path):
-            if os.path.isdir(self.path):
-                raise UsageError(f"{shown(path)}: is a folder; name a file in it with -o")
-            if os.path.lexists(self.path) and not overwrite:
-                raise UsageError(f"{shown(path)} exists; use --overwrite or -o")
+            check_free(path, overwrite)
             if not in_folder:
                 if self.workplace.is_dir() and not self.workplace.is_symlink():
                     raise UsageError(

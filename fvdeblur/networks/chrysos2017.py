@@ -24,6 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fvdeblur.networks.checks import check_sides
+
 MEAN, DEVIATION = (140.0, 123.0, 116.0), 72.0
 """Of R'G'B' of pictures of faces, 0..255: the network sees pixels less the one, divided by the other."""
 
@@ -218,9 +220,7 @@ class Chrysos2017(nn.Module):
         ValueError
             Height or width is not a multiple of ``multiple``.
         """
-        height, width = frames.shape[-2:]
-        if height % self.multiple or width % self.multiple:
-            raise ValueError(f"{width}x{height}: both sides must be multiples of {self.multiple}")
+        check_sides(frames, self.multiple)
         mean = torch.tensor(MEAN, dtype=frames.dtype, device=frames.device)[:, None, None]
         given = (frames * 255 - mean) / DEVIATION
         x = functional.relu(self.head_norm(self.head(given)))

@@ -24,6 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fvdeblur.networks.checks import check_sides, keep_size
+
 INPUT_GAIN = 4.0
 """Brings pixels to about unit variance."""
 
@@ -185,14 +187,7 @@ class DFPGnet(nn.Module):
     @torch.no_grad()
     def _initialise(self) -> None:
         """Keep the size of the features through the layers and begin with the frame as the image."""
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            elif isinstance(module, nn.ConvTranspose2d):
-                # Each output pixel sees a quarter of the kernel, of all input channels.
-                nn.init.normal_(module.weight, std=(1 / (module.in_channels * 4)) ** 0.5)
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.bias is not None:
-                nn.init.zeros_(module.bias)
+        keep_size(self, 1)
         for module in self.modules():
             if isinstance(module, AttentionBlock):
                 module.second.weight.mul_(RESIDUAL_GAIN)
@@ -234,9 +229,7 @@ class DFPGnet(nn.Module):
         The change float [B, 3, H, W]; features float [B, C, H, W], [B, C', H/2, W/2] and [B, C'', H/4, W/4] with the
         channels of ``features``, none where there is no prior stream.
         """
-        height, width = frames.shape[-2:]
-        if height % self.multiple or width % self.multiple:
-            raise ValueError(f"{width}x{height}: both sides must be multiples of {self.multiple}")
+        check_sides(frames, self.multiple)
         given = (frames - 0.5) * INPUT_GAIN
         first = self.head(given)
         x, encoded = first, []

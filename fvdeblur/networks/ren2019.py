@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fvdeblur.networks.checks import check_sides, keep_size
 from fvdeblur.networks.window import central_frame
 
 MAP_SIDE = 9
@@ -113,14 +114,7 @@ class Ren2019(nn.Module):
     @torch.no_grad()
     def _initialise(self) -> None:
         """Keep the size of the features through the layers and begin with the central frame as the image."""
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            elif isinstance(module, nn.ConvTranspose2d):
-                # Each output pixel sees a quarter of the kernel, of all input channels.
-                nn.init.normal_(module.weight, std=(2 / (module.in_channels * 4)) ** 0.5)
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.bias is not None:
-                nn.init.zeros_(module.bias)
+        keep_size(self, 2)
         for module in self.modules():
             if isinstance(module, ResidualBlock):
                 module.second.weight.mul_(RESIDUAL_GAIN)
@@ -158,8 +152,7 @@ class Ren2019(nn.Module):
             Height or width is not a multiple of ``multiple``, or the bottleneck is smaller than the identity matrix.
         """
         batch, _, height, width = frames.shape
-        if height % self.multiple or width % self.multiple:
-            raise ValueError(f"{width}x{height}: both sides must be multiples of {self.multiple}")
+        check_sides(frames, self.multiple)
         if self.identity_size and min(height, width) < MAP_SIDE * self.multiple:
             raise ValueError(
                 f"{width}x{height}: with an identity vector both sides must be at least {MAP_SIDE * self.multiple}"

@@ -11,17 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import fvdeblur
-from fvdeblur.faces import create_detector, face_size
-from fvdeblur.faces.identity import Embedder, create_embedder
+from fvdeblur.faces import face_size
+from fvdeblur.faces.identity import Embedder
 from fvdeblur.media import VideoInfo
 from fvdeblur.morphable.reader import FaceReader
 from fvdeblur.restoration.deblurrer import Progress, expected_frames
 from fvdeblur.restoration.observing import FaceObserver, ObservedFace, ObservedPicture, observed_row
-from fvdeblur.restoration.people import People, Portrayer
-from fvdeblur.restoration.restorer import select_device
+from fvdeblur.restoration.opening import open_detector, open_portrayer, open_settings
+from fvdeblur.restoration.people import People
+from fvdeblur.restoration.restorer import device_name, select_device
 from fvdeblur.restoration.settings import Settings
 from fvdeblur.restoration.stages import in_stages, open_video
 from fvdeblur.restoration.track_file import TracksWriter
@@ -103,16 +102,10 @@ class FaceAnalyzer:
         embedder: Embedder | str | None = "auto",
         **values: object,
     ) -> None:
-        self.settings = (settings or Settings()).changed(values)
-        threads = self.settings.threads
-        if threads:
-            torch.set_num_threads(threads)
+        self.settings = open_settings(settings, values)
         self._reader = reader or FaceReader(device=select_device(self.settings.device))
-        device = str(self._reader.device)
-        self._detector = create_detector(self.settings.detector, threads=threads, device=device)
-        if isinstance(embedder, str):
-            embedder = create_embedder(embedder, threads=threads, device=device)
-        self._portrayer = Portrayer(embedder)
+        self._detector = open_detector(self.settings, self._reader.device)
+        self._portrayer = open_portrayer(embedder, self.settings, self._reader.device)
 
     def run(
         self,
@@ -177,7 +170,6 @@ class FaceAnalyzer:
                 },
             }
             writer.finish(head, totals.lists(persons))
-        device = self._reader.device
         return AnalysisSummary(
             input=source,
             output=target,
@@ -187,7 +179,7 @@ class FaceAnalyzer:
             people=len(set(persons.values())),
             faces=totals.faces,
             remarks=dict(totals.remarks),
-            device=torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
+            device=device_name(self._reader.device),
             detector=self._detector.name,
             identity=self._portrayer.name,
             seconds=time.monotonic() - began,

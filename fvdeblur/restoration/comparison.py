@@ -23,6 +23,7 @@ from fvdeblur.errors import UsageError
 from fvdeblur.evaluation import psnr, ssim
 from fvdeblur.media import DecodedFrame, FramePlanes, VideoInfo, VideoReader, VideoWriter
 from fvdeblur.media.failures import shown, writing
+from fvdeblur.media.target import check_free
 from fvdeblur.restoration.crop_folder import write_picture
 from fvdeblur.restoration.deblurrer import Progress, expected_frames
 
@@ -145,7 +146,8 @@ def compare(
             tolerance = 0.4 / float(info.average_rate or 25)
             with closing(_pairs(reader, other, tolerance, unpaired)) as pairs:
                 for mine, theirs in pairs:
-                    a, b = _picture(mine, info), _picture(theirs, other.info)
+                    a = FramePlanes(mine.frame, info.rotation).picture()
+                    b = FramePlanes(theirs.frame, other.info.rotation).picture()
                     if reference is not None:
                         errors[0] += 255.0**2 * 10 ** (-psnr(a, b) / 10)
                         errors[1] += ssim(
@@ -199,12 +201,6 @@ def _pairs(
         unpaired[1] += (two is not None) + sum(1 for _ in theirs)
 
 
-def _picture(decoded: DecodedFrame, info: VideoInfo) -> Picture:
-    planes = FramePlanes(decoded.frame, info.rotation)
-    rgb = planes.read_rgb(0, 0, planes.width, planes.height)
-    return np.asarray(np.round(np.clip(rgb, 0, 1) * 255), np.uint8)
-
-
 def _compose(a: Picture, b: Picture, mode: str, seconds: float | None) -> Picture:
     """The comparison of a frame; ``seconds`` moves the line, None: it stands in the middle."""
     if mode == "side":
@@ -242,10 +238,7 @@ class _Sheet:
         self._path, self._partial = path, path.with_name(f"{path.name}.partial{path.suffix.lower()}")
         if os.path.realpath(path) == os.path.realpath(info.path):
             raise UsageError(f"{shown(path)}: the output would replace an input; choose another name with -o")
-        if path.is_dir():
-            raise UsageError(f"{shown(path)}: is a folder; name a file in it with -o")
-        if os.path.lexists(path) and not overwrite:
-            raise UsageError(f"{shown(path)} exists; use --overwrite or -o")
+        check_free(path, overwrite)
         with writing(path):  # a place that cannot be written is better known before the work
             self._partial.touch()
         self._rows: list[Picture] = []

@@ -10,12 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from fvdeblur.faces import create_detector
 from fvdeblur.media import VideoInfo, can_copy
 from fvdeblur.media.segments import SegmentWriter
 from fvdeblur.restoration.inputs import default_output
+from fvdeblur.restoration.opening import open_detector, open_settings
 from fvdeblur.restoration.photographs import PhotographRestorer
 from fvdeblur.restoration.report import Report, write_report
 from fvdeblur.restoration.restorer import Restorer
@@ -119,13 +117,9 @@ class Deblurrer:
     """
 
     def __init__(self, settings: Settings | None = None, **values: object) -> None:
-        self.settings = (settings or Settings()).changed(values)
-        if self.settings.threads:
-            torch.set_num_threads(self.settings.threads)
+        self.settings = open_settings(settings, values)
         self._restorer = Restorer(self.settings.model, self.settings.device, self.settings.precision)
-        self._detector = create_detector(
-            self.settings.detector, threads=self.settings.threads, device=str(self._restorer.device)
-        )
+        self._detector = open_detector(self.settings, self._restorer.device)
 
     def with_settings(self, settings: Settings) -> Deblurrer:
         """One that shares this one's model and detector, with other settings of the same model, device and detector."""

@@ -10,19 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from fvdeblur.errors import InputError
-from fvdeblur.faces import create_detector
-from fvdeblur.faces.identity import Embedder, create_embedder
+from fvdeblur.faces.identity import Embedder
 from fvdeblur.media import FramePlanes
 from fvdeblur.morphable.reader import FaceReader
 from fvdeblur.restoration.alignment import Aligner
 from fvdeblur.restoration.blur_measure import face_blur
 from fvdeblur.restoration.crop_folder import CropFolder, check_template
 from fvdeblur.restoration.deblurrer import Progress, expected_frames
-from fvdeblur.restoration.observing import FaceObserver, ObservedFace, ObservedPicture
-from fvdeblur.restoration.people import People, Portrayer, quality_of
+from fvdeblur.restoration.observing import FaceObserver, ObservedFace, ObservedPicture, angle_row, place_row
+from fvdeblur.restoration.opening import open_detector, open_portrayer, open_settings
+from fvdeblur.restoration.people import People, quality_of
 from fvdeblur.restoration.restorer import Restorer
 from fvdeblur.restoration.selection import Selection, Selector, portrait
 from fvdeblur.restoration.settings import Settings
@@ -114,17 +112,12 @@ class CropExtractor:
         embedder: Embedder | str | None = "auto",
         **values: object,
     ) -> None:
-        self.settings = (settings or Settings()).changed(values)
-        threads = self.settings.threads
-        if threads:
-            torch.set_num_threads(threads)
+        self.settings = open_settings(settings, values)
         self._restorer = Restorer(self.settings.model, self.settings.device, self.settings.precision)
         device = self._restorer.device
         self._reader = reader or self._restorer.reader or FaceReader(device=device)
-        self._detector = create_detector(self.settings.detector, threads=threads, device=str(device))
-        if isinstance(embedder, str):
-            embedder = create_embedder(embedder, threads=threads, device=str(device))
-        self._portrayer = Portrayer(embedder, self._reader)
+        self._detector = open_detector(self.settings, device)
+        self._portrayer = open_portrayer(embedder, self.settings, device, self._reader)
 
     def run(
         self,
@@ -264,15 +257,10 @@ def _crops(
 
 
 def _row(seen: ObservedFace, after: float | None) -> dict[str, Any]:
-    face, points = seen.face, seen.face.landmarks
-    pitch, yaw, roll = (None, None, None) if seen.angles is None else (round(each, 2) for each in seen.angles)
     return {
-        "track": face.track,
-        "box": [round(float(value), 2) for value in face.box],
-        "landmarks": None if points is None else [[round(float(v), 2) for v in point] for point in points],
-        "pitch": pitch,
-        "yaw": yaw,
-        "roll": roll,
+        "track": seen.face.track,
+        **place_row(seen.face),
+        **angle_row(seen),
         "sharpness_before": None if seen.blur is None else round(seen.blur.sharpness, 3),
         "sharpness_after": None if after is None else round(after, 3),
         "blur": None if seen.blur is None else round(seen.blur.level, 2),

@@ -130,6 +130,21 @@ def _remark(face: TrackedFace, reading: Reading | None, blur: FaceBlur | None) -
     return PROFILE if abs(float(reading.coefficients.pose[0, 1])) > PROFILE_YAW else None
 
 
+def place_row(face: TrackedFace) -> dict[str, Any]:
+    """Where a face is, in pixels: ``box`` and ``landmarks``, ready for JSON."""
+    points = face.landmarks
+    return {
+        "box": [round(float(value), 2) for value in face.box],
+        "landmarks": None if points is None else [[round(float(v), 2) for v in point] for point in points],
+    }
+
+
+def angle_row(seen: ObservedFace) -> dict[str, Any]:
+    """How a face is turned, in degrees: ``pitch``, ``yaw`` and ``roll``, ready for JSON; None without a reading."""
+    pitch, yaw, roll = (None, None, None) if seen.angles is None else (round(each, 2) for each in seen.angles)
+    return {"pitch": pitch, "yaw": yaw, "roll": roll}
+
+
 def observed_row(seen: ObservedFace, coefficients: bool) -> dict[str, Any]:
     """What is known of a face in a frame, ready for JSON; the keys are described in ``docs/tracks.md``.
 
@@ -141,20 +156,14 @@ def observed_row(seen: ObservedFace, coefficients: bool) -> dict[str, Any]:
         Whether the 239 coefficients are given, too.
     """
     face, reading, blur = seen.face, seen.reading, seen.blur
-    pitch, yaw, roll = (None, None, None) if seen.angles is None else (round(each, 2) for each in seen.angles)
     row: dict[str, Any] = {
         "track": face.track,
         "leave": seen.remark in {TOO_SMALL, ALREADY_SHARP},
         "remark": seen.remark,
-        "box": [round(float(value), 2) for value in face.box],
-        "landmarks": None
-        if face.landmarks is None
-        else [[round(float(value), 2) for value in point] for point in face.landmarks],
+        **place_row(face),
         "score": round(face.score, 3),
         "found": "detected" if face.detected else "followed",
-        "pitch": pitch,
-        "yaw": yaw,
-        "roll": roll,
+        **angle_row(seen),
         "doubt": None if reading is None else round(float(reading.doubt), 2),
         "sharpness": None if blur is None else round(blur.sharpness, 3),
         "blur": None

@@ -14,6 +14,7 @@ from fvdeblur.faces import Detector
 from fvdeblur.media import DecodedFrame
 from fvdeblur.media.failures import shown, writing
 from fvdeblur.media.photograph import PHOTOGRAPH_SUFFIXES, Photograph, photograph_format
+from fvdeblur.media.target import check_free
 from fvdeblur.restoration.restorer import Restorer
 from fvdeblur.restoration.settings import Settings
 from fvdeblur.restoration.stream import FaceRestorer, Tally, track
@@ -166,7 +167,4 @@ class PhotographRestorer:
                 f"{shown(target)}: the suffix names no format of photographs; use one of "
                 f"{', '.join(PHOTOGRAPH_SUFFIXES)}"
             )
-        if target.is_dir():
-            raise UsageError(f"{shown(target)}: is a folder; name a file in it with -o")
-        if os.path.lexists(target) and not self._settings.overwrite:
-            raise UsageError(f"{shown(target)} exists; use --overwrite or -o")
+        check_free(target, self._settings.overwrite)

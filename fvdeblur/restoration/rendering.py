@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fvdeblur.faces import TrackedFace, create_detector, face_size
+from fvdeblur.faces import TrackedFace, face_size
 from fvdeblur.media import FramePlanes, VideoWriter
 from fvdeblur.morphable import MorphableModel, render
 from fvdeblur.morphable.camera import place
@@ -26,8 +26,9 @@ from fvdeblur.morphable.reader import REACH, FaceReader, Reading
 from fvdeblur.morphable.squares import Squares
 from fvdeblur.restoration.deblurrer import Progress, expected_frames
 from fvdeblur.restoration.inputs import RENDERED_MARK
+from fvdeblur.restoration.opening import open_detector, open_settings
 from fvdeblur.restoration.priors import FaceTracks
-from fvdeblur.restoration.restorer import select_device
+from fvdeblur.restoration.restorer import device_name, select_device
 from fvdeblur.restoration.row_file import RowFile
 from fvdeblur.restoration.settings import Settings
 from fvdeblur.restoration.side_by_side import side_by_side, side_by_side_info
@@ -110,13 +111,9 @@ class FaceRenderer:
     def __init__(
         self, settings: Settings | None = None, *, reader: FaceReader | None = None, **values: object
     ) -> None:
-        self.settings = (settings or Settings()).changed(values)
-        if self.settings.threads:
-            torch.set_num_threads(self.settings.threads)
+        self.settings = open_settings(settings, values)
         self._reader = reader or FaceReader(device=select_device(self.settings.device))
-        self._detector = create_detector(
-            self.settings.detector, threads=self.settings.threads, device=str(self._reader.device)
-        )
+        self._detector = open_detector(self.settings, self._reader.device)
 
     def run(
         self,
@@ -188,7 +185,6 @@ class FaceRenderer:
                 with suppress(OSError):
                     target.unlink(missing_ok=True)
                 raise
-        device = self._reader.device
         return RenderSummary(
             input=source,
             output=target,
@@ -197,7 +193,7 @@ class FaceRenderer:
             people=len(overlay.people),
             drawn=overlay.drawn,
             left_out=dict(overlay.left_out),
-            device=torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
+            device=device_name(self._reader.device),
             detector=self._detector.name,
             seconds=time.monotonic() - began,
             damage=list(reader.damage),

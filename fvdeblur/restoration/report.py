@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -19,6 +18,8 @@ from fvdeblur.errors import InputError, UsageError
 from fvdeblur.faces import Detector, TrackedFace, face_size
 from fvdeblur.media import DecodedFrame, FramePlanes, VideoReader
 from fvdeblur.media.failures import shown
+from fvdeblur.media.packet_file import file_digest
+from fvdeblur.media.target import check_free
 from fvdeblur.restoration.blur_measure import face_blur
 from fvdeblur.restoration.crops import CropPlan, cut, plan_crop
 from fvdeblur.restoration.stream import TrackedPicture, track
@@ -160,10 +161,7 @@ def check_report(path: Path, source: Path, target: Path, overwrite: bool) -> Non
     """Raise UsageError where a report must not be written to a path."""
     if os.path.realpath(path) in (os.path.realpath(source), os.path.realpath(target)):
         raise UsageError(f"{shown(path)}: is the input or the output; choose another name with --report")
-    if path.is_dir():
-        raise UsageError(f"{shown(path)}: is a folder; name a file in it with --report")
-    if os.path.lexists(path) and not overwrite:
-        raise UsageError(f"{shown(path)} exists; use --overwrite or another --report")
+    check_free(path, overwrite, "--report")
 
 
 def examine(summary: Summary, settings: Settings, detector: Detector) -> Report:
@@ -192,7 +190,7 @@ def examine(summary: Summary, settings: Settings, detector: Detector) -> Report:
         settings,
         faces,
         duration,
-        (_sha256(summary.input), _sha256(summary.output)),
+        (file_digest(summary.input), file_digest(summary.output)),
         versions(),
         read_card(settings.model).sha256,
     )
@@ -249,8 +247,3 @@ def _jpeg(picture: Picture) -> bytes:
     done, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
     assert done
     return bytes(data)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

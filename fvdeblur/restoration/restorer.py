@@ -53,6 +53,11 @@ def select_device(name: str) -> torch.device:
     return torch.device("cuda", int(number)) if number else torch.device("cuda")
 
 
+def device_name(device: torch.device) -> str:
+    """What a device is called in a summary."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+
+
 def select_precision(name: str, device: torch.device) -> str:
     """Resolve ``auto``: bf16 where the device computes it natively, else fp16 on a GPU and fp32 on a CPU.
 
@@ -126,7 +131,7 @@ class Restorer:
     @property
     def device_name(self) -> str:
         """The device as a person would call it."""
-        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
+        return device_name(self.device)
 
     @cached_property
     def reader(self) -> FaceReader | None:

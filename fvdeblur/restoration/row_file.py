@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 from fvdeblur.errors import UsageError
 from fvdeblur.media.failures import shown, writing
+from fvdeblur.media.target import check_free
 
 
 class RowFile:
@@ -46,10 +47,7 @@ class RowFile:
                 f"{shown(self.path)}: is the input or the output; choose another name with --json"
             )
         with writing(self.path):
-            if self.path.is_dir():
-                raise UsageError(f"{shown(self.path)}: is a folder; name a file in it with --json")
-            if os.path.lexists(self.path) and not overwrite:
-                raise UsageError(f"{shown(self.path)} exists; use --overwrite or another --json")
+            check_free(self.path, overwrite, "--json")
             self._partial.unlink(missing_ok=True)
             self._file = self._partial.open("x", encoding="utf-8", newline="\n")
 

@@ -3,7 +3,6 @@
 import dataclasses
 import inspect
 import json
-import math
 import signal
 import subprocess
 import sys
@@ -13,35 +12,21 @@ from pathlib import Path
 
 import click
 import pytest
-import torch
+from mean_face import MeanFace
 from media_samples import make_video, moving_photograph
 from running import Result, finished
-from torch import nn
 
 from fvdeblur.cli import commands
 from fvdeblur.cli.analyze import analyze
 from fvdeblur.cli.compare import compare
 from fvdeblur.cli.crops import crops
-from fvdeblur.morphable import Coefficients, model
-from fvdeblur.morphable.regressor import USUAL_SCALE, Regressor
+from fvdeblur.morphable import model
 from fvdeblur.restoration import Settings
 from fvdeblur.restoration.track_file import read_tracks
 
 Run = Callable[..., Result]
 Start = Callable[..., subprocess.Popen[str]]
 MODELS = model.models_folder()
-
-
-class MeanFace(Regressor):
-    """Says that every crop holds the mean face."""
-
-    def __init__(self) -> None:
-        super().__init__(nn.Identity(), 1, 32)
-
-    def forward(self, crops: torch.Tensor) -> Coefficients:
-        answer = torch.zeros(len(crops), 239)
-        answer[:, -1] = math.log(USUAL_SCALE)
-        return Coefficients.split(answer)
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 import dataclasses
 import inspect
 import json
-import math
 import os
 import signal
 import subprocess
@@ -14,16 +13,14 @@ from pathlib import Path
 
 import click
 import pytest
-import torch
+from mean_face import MeanFace
 from media_samples import frame_times, make_video, moving_photograph, packets
 from running import Result, finished
-from torch import nn
 
 from fvdeblur.cli import commands
 from fvdeblur.cli.render import render, render_summary_lines
 from fvdeblur.media import probe
-from fvdeblur.morphable import Coefficients, model
-from fvdeblur.morphable.regressor import USUAL_SCALE, Regressor
+from fvdeblur.morphable import model
 from fvdeblur.restoration import Settings
 from fvdeblur.restoration.rendering import RenderSummary
 
@@ -32,18 +29,6 @@ Start = Callable[..., subprocess.Popen[str]]
 
 QUICK = ("--preset", "ultrafast", "--threads", "1")
 MODELS = model.models_folder()
-
-
-class MeanFace(Regressor):
-    """Says that every crop holds the mean face."""
-
-    def __init__(self) -> None:
-        super().__init__(nn.Identity(), 1, 32)
-
-    def forward(self, crops: torch.Tensor) -> Coefficients:
-        answer = torch.zeros(len(crops), 239)
-        answer[:, -1] = math.log(USUAL_SCALE)
-        return Coefficients.split(answer)
 
 
 @pytest.fixture(autouse=True)

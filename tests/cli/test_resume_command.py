@@ -6,10 +6,9 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import av
 import pytest
+from media_samples import everything
 from running import Result, finished
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -26,16 +25,6 @@ restorer.Restorer.changes = lambda *given: (time.sleep(0.15), changes(*given))[-
 """
 )
 OPTIONS = ("--preset", "ultrafast", "--threads", "1")
-
-
-def everything(path: Path) -> list[tuple[Any, ...]]:
-    """All that the packets of a file carry."""
-    with av.open(str(path)) as opened:
-        return [
-            (p.stream.index, p.pts, p.dts, p.duration, p.is_keyframe, bytes(p))
-            for p in opened.demux()
-            if p.size
-        ]
 
 
 @pytest.fixture(autouse=True)

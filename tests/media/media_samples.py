@@ -104,6 +104,16 @@ def packets(path: Path) -> dict[int, list[tuple[Fraction, bytes]]]:
     return {index: sorted(items) for index, items in found.items()}
 
 
+def everything(path: Path) -> list[tuple[Any, ...]]:
+    """All that the packets of a file carry."""
+    with av.open(str(path)) as opened:
+        return [
+            (p.stream.index, p.pts, p.dts, p.duration, p.is_keyframe, bytes(p))
+            for p in opened.demux()
+            if p.size
+        ]
+
+
 def frame_times(path: Path) -> list[Fraction]:
     """Time of every decoded frame of the first video stream."""
     with av.open(str(path)) as source:

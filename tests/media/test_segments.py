@@ -13,7 +13,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from media_samples import frame_times, make_video, moving_photograph, packets
+from media_samples import everything, frame_times, make_video, moving_photograph, packets
 
 from fvdeblur.errors import OutputError, UsageError
 from fvdeblur.media import VideoReader, VideoWriter
@@ -68,16 +68,6 @@ def stop_at(frame: int, source: Path, target: Path, **more: Any) -> str:
         write(source, target, stop=frame, **more)
     assert not target.exists()
     return str(caught.value)
-
-
-def everything(path: Path) -> list[tuple[Any, ...]]:
-    """All that the packets of a file carry."""
-    with av.open(str(path)) as opened:
-        return [
-            (p.stream.index, p.pts, p.dts, p.duration, p.is_keyframe, bytes(p))
-            for p in opened.demux()
-            if p.size
-        ]
 
 
 @pytest.fixture(scope="module")

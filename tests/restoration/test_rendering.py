@@ -26,7 +26,7 @@ from fvdeblur.morphable.guidance import LOST, SURE
 from fvdeblur.morphable.reader import REACH, FaceReader, Reading
 from fvdeblur.morphable.regressor import USUAL_SCALE, Regressor
 from fvdeblur.morphable.squares import box_square
-from fvdeblur.restoration import Progress, rendering, row_file
+from fvdeblur.restoration import Progress, opening, rendering, row_file
 from fvdeblur.restoration.rendering import (
     FaceOverlay,
     FaceRenderer,
@@ -85,7 +85,7 @@ def known_reader(change: Callable[[torch.Tensor], torch.Tensor] | None = None) -
 def one_detector() -> Iterator[None]:
     """Its weights are loaded once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rendering, "create_detector", functools.cache(create_detector))
+        patch.setattr(opening, "create_detector", functools.cache(create_detector))
         yield
 
 

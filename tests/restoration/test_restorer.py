@@ -165,10 +165,10 @@ def test_the_number_of_the_device_reaches_the_detector(
     monkeypatch: pytest.MonkeyPatch, small_model: object
 ) -> None:
     """With ``cuda:1`` the faces are sought there as well."""
-    from fvdeblur.restoration import deblurrer
+    from fvdeblur.restoration import deblurrer, opening
 
     asked = []
-    monkeypatch.setattr(deblurrer, "create_detector", lambda name, **options: asked.append(options))
+    monkeypatch.setattr(opening, "create_detector", lambda name, **options: asked.append(options))
 
     class Fake:
         device = torch.device("cuda", 1)

@@ -12,7 +12,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from media_samples import make_video, moving_photograph
+from media_samples import everything, make_video, moving_photograph
 from pictures import restorer
 from test_priors import Filling, Told
 from torch import Tensor
@@ -47,16 +47,6 @@ def two_shots(path: Path, **more: Any) -> Path:
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return two_shots(tmp_path_factory.mktemp("film") / "film.mp4")
-
-
-def everything(path: Path) -> list[tuple[Any, ...]]:
-    """All that the packets of a file carry."""
-    with av.open(str(path)) as opened:
-        return [
-            (p.stream.index, p.pts, p.dts, p.duration, p.is_keyframe, bytes(p))
-            for p in opened.demux()
-            if p.size
-        ]
 
 
 def counts(summary: Summary) -> tuple[Any, ...]:
