@@ -131,6 +131,8 @@ class TrainConfig(LoopConfig):
         Patches drawn before one segment of the pool is replaced.
     blur
         Ranges of the blur.
+    colour_change
+        How far the colours of a segment may lie from the material's, 0 to 0.5 (`fvdeblur.training.colours`).
     regressor
         Weights of the regressor (``light``) that reads the faces; empty for the released one.
     prior_dropout
@@ -150,6 +152,7 @@ class TrainConfig(LoopConfig):
     discriminator_learning_rate: float = 1e-5
     discriminator_attention: bool = True
     patches_per_segment: int = 64
+    colour_change: float = 0.0
     regressor: str = ""
     prior_dropout: float = 0.15
     blur: BlurSettings = field(default_factory=BlurSettings)
@@ -162,6 +165,7 @@ class TrainConfig(LoopConfig):
             yield getattr(self, name) >= 1, f"{name} must be at least 1"
         for name in ("stills_share", "prior_dropout"):
             yield 0 <= getattr(self, name) <= 1, f"{name} must lie in 0..1"
+        yield 0 <= self.colour_change <= 0.5, "colour_change must lie in 0..0.5"
         yield self.loss in losses.MAIN, f"loss must be one of {', '.join(losses.MAIN)}"
         for name in ("prior_weight", "adversarial_weight"):
             yield getattr(self, name) >= 0, f"{name} must not be negative"

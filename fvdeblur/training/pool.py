@@ -15,6 +15,7 @@ from fvdeblur.datasets import Clip, Segment, synthesise
 from fvdeblur.datasets.protocol_segments import protocol_segment
 from fvdeblur.flow import FLOW_STEP
 from fvdeblur.networks import window_table
+from fvdeblur.training.colours import colour, draw_colouring
 from fvdeblur.training.config import TrainConfig
 from fvdeblur.training.guides import NORMALS, Guide, identity_signs, unpack_prior
 from fvdeblur.training.production import produce
@@ -82,11 +83,18 @@ class Segments(Dataset[Drawn]):
             clip = self._stills[int(rng.integers(len(self._stills)))]
         else:
             clip = self._clips[int(rng.choice(len(self._clips), p=self._weights))]
-        segment = self._blurred(clip, rng)
+        segment = self._coloured(self._blurred(clip, rng), rng)
         if self._guide is None:
             return Drawn(segment, {})
         windows = window_table(len(segment.blurred), self._guide.shape.frames)
         return Drawn(segment, self._guide.of(segment.blurred, windows))
+
+    def _coloured(self, segment: Segment, rng: np.random.Generator) -> Segment:
+        if self._config.colour_change == 0:
+            return segment
+        colouring = draw_colouring(rng, self._config.colour_change)
+        blurred, sharp = (colour(frames, *colouring) for frames in (segment.blurred, segment.sharp))
+        return segment._replace(blurred=blurred, sharp=sharp)
 
     def _blurred(self, clip: Clip, rng: np.random.Generator) -> Segment:
         """By a named protocol as often as the recipe says; where that finds no segment in the clip, by motion."""
