@@ -7,10 +7,11 @@ from typing import Any
 import av
 from av.container import OutputContainer
 
-from fvdeblur.media.encoders import MATROSKA_FAMILY, MOV_FAMILY
+from fvdeblur.media.containers import MATROSKA_FAMILY, MOV_FAMILY
 from fvdeblur.media.failures import one_line
 from fvdeblur.media.probe import VideoInfo, is_attached_picture, open_input
 from fvdeblur.media.streams import (
+    add_like,
     chapters_of,
     copy_stream_tags,
     describe_stream,
@@ -37,6 +38,8 @@ class CopiedStreams:
 
     def __init__(self, info: VideoInfo, container: str, *, trimmed: bool) -> None:
         self.notes: list[str] = []
+        self.places: dict[int, int] = {}  # index in the source -> index in the output
+        self.chapters = 0  # how many the output was given
         self._info = info
         self._container = container
         self._trimmed = trimmed
@@ -76,9 +79,13 @@ class CopiedStreams:
         The output's main video stream.
         """
         video: Any = None
-        for stream in self._source.streams:
+        streams = list(self._source.streams)
+        if self._container == "mxf":  # the picture comes first there
+            streams.sort(key=lambda stream: stream.index != self._info.stream_index)
+        for stream in streams:
             if stream.index == self._info.stream_index:
                 video = add_video(stream)
+                self.places[stream.index] = video.index
                 copy_stream_tags(stream, video, trimmed=self._trimmed)
             elif self._container == "matroska" and is_attached_picture(stream):
                 self._attach_picture(output, stream)
@@ -99,6 +106,7 @@ class CopiedStreams:
         self._from = begin
         shift = begin if self._trimmed else Fraction(0)
         chapters = chapters_of(self._source, shift, end, trimmed=self._trimmed)
+        self.chapters = len(chapters)
         if chapters:
             output.set_chapters(chapters)
         wanted = [s for s in self._source.streams if s.index in self._outputs]
@@ -163,6 +171,8 @@ class CopiedStreams:
         return None
 
     def _prepared(self, packet: Any) -> av.Packet:
+        if packet.pts is None:
+            packet.pts = packet.dts
         if self._trimmed:
             shift = round(self._from / packet.time_base)
             packet.pts = packet.pts - shift if packet.pts is not None else None
@@ -181,7 +191,8 @@ class CopiedStreams:
         if reason:
             self.notes.append(f"{describe_stream(stream)} is left out: {reason}")
             return
-        copied = output.add_stream_from_template(stream, opaque=True)
+        copied = add_like(output, stream, self._container)
+        self.places[stream.index] = copied.index
         copy_stream_tags(stream, copied, trimmed=self._trimmed)
         if is_attached_picture(stream):
             if data := picture_data(self._info.path, stream.index):

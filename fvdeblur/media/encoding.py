@@ -7,8 +7,10 @@ from typing import Any
 import av
 from av.container import OutputContainer
 
-from fvdeblur.errors import OutputError
-from fvdeblur.media.encoders import MOV_FAMILY, EncoderChoice
+from fvdeblur.errors import OutputError, UsageError
+from fvdeblur.media.containers import COUNTING, MOV_FAMILY, WITH_GAPS, rate_in
+from fvdeblur.media.encoder_options import complaint, listening
+from fvdeblur.media.encoders import EncoderChoice
 from fvdeblur.media.failures import one_line, shown
 from fvdeblur.media.pixel_formats import RANGE_FULL, SPACE_RGB, colour_space, convert, is_rgb
 from fvdeblur.media.probe import VideoInfo
@@ -33,6 +35,8 @@ class Clock:
         Ticks that it lasts.
     slot : int
         Its slot in a container that only counts frames (AVI); -1 before the first.
+    off : float
+        Seconds by which any frame's slot misses its time at most.
     """
 
     first: int = 0
@@ -41,6 +45,12 @@ class Clock:
     last: int = 0
     length: int = 1
     slot: int = -1
+    off: float = 0.0
+
+    @property
+    def end(self) -> int:
+        """Where the last frame ends."""
+        return self.last + self.length
 
     def begin(self, pts: int, *, trimmed: bool) -> None:
         """Take the first frame's timestamp, from which a part that was cut out counts."""
@@ -51,9 +61,9 @@ def add_video_stream(
     output: OutputContainer, info: VideoInfo, choice: EncoderChoice, container: str, threads: int
 ) -> Any:
     """Create a video stream with the source's size, clock, aspect and colour tags; its encoder is not opened yet."""
-    rate = _rate(info, choice)
+    rate = _rate(info, choice, container)
     stream: Any = output.add_stream(choice.encoder.name, rate=rate)
-    stream.time_base = 1 / rate if container == "avi" else info.time_base
+    stream.time_base = 1 / rate if container in COUNTING else info.time_base
     _configure(stream.codec_context, info, choice, container, threads)
     return stream
 
@@ -61,7 +71,7 @@ def add_video_stream(
 def create_encoder(info: VideoInfo, choice: EncoderChoice, container: str, threads: int, like: Any) -> Any:
     """Create an encoder without a stream, like the one of a stream that `add_video_stream` made."""
     context: Any = av.CodecContext.create(choice.encoder.name, "w")
-    context.framerate = _rate(info, choice)
+    context.framerate = _rate(info, choice, container)
     context.bit_rate, context.bit_rate_tolerance = like.bit_rate, like.bit_rate_tolerance
     context.flags = like.flags
     _configure(context, info, choice, container, threads)
@@ -73,16 +83,50 @@ def open_encoder(context: Any, info: VideoInfo, choice: EncoderChoice, target: O
 
     Raises
     ------
+    UsageError
+        It does not know or cannot use one of the options that the user gave, or its hardware is not there.
     OutputError
         It does not take this picture.
     """
+    name = choice.encoder.name
+    fixed = _fixed(context)
+    heard: list[str] = []
     try:
-        context.open()
+        with listening(heard, name):
+            context.open()
     except (av.FFmpegError, OSError, ValueError) as error:
+        # The encoder's own words are the clearest; FFmpeg's number of the error often says nothing.
+        if choice.encoder.hardware:
+            reason = heard[0] if heard else one_line(error)
+            raise UsageError(
+                f"--codec {name}: cannot be used on this machine ({reason}); choose another --codec"
+            ) from error
+        if choice.asked:
+            given = " ".join(f"{key}={value}" for key, value in choice.asked.items())
+            reason = heard[-1] if heard else one_line(error)
+            raise UsageError(f"--encoder-option {given}: refused by {name} ({reason})") from error
         raise OutputError(
-            f"{shown(target.path)}: {choice.encoder.name} refuses {info.width}x{info.height} "
+            f"{shown(target.path)}: {name} refuses {info.width}x{info.height} "
             f"{choice.pix_fmt} ({one_line(error)}); choose another --codec"
         ) from error
+    if not choice.asked:
+        return
+    # What an encoder does not know stays behind; what a library behind it does not know is only logged.
+    unknown = [key for key in choice.asked if key in context.options]
+    if unknown:
+        raise UsageError(f"--encoder-option {unknown[0]}: {name} has no such option")
+    if (said := complaint(heard)) is not None:
+        raise UsageError(f"--encoder-option: {name} says: {said}")
+    if _fixed(context) != fixed:
+        raise UsageError(
+            "--encoder-option: size, pixel format and time base must stay; leave such options out"
+        )
+
+
+def _fixed(context: Any) -> tuple[Any, ...]:
+    """What no option may change: the frames and the container would no longer fit."""
+    header = context.flags & av.codec.context.Flags.global_header
+    return context.width, context.height, context.pix_fmt, context.time_base, header
 
 
 class FrameEncoder:
@@ -106,7 +150,7 @@ class FrameEncoder:
         self, context: Any, info: VideoInfo, choice: EncoderChoice, container: str, clock: Clock
     ) -> None:
         self._context, self._info, self._choice, self._clock = context, info, choice, clock
-        self._slots = container == "avi"
+        self._slots, self._gaps = container in COUNTING, container in WITH_GAPS
         self._frame_clock = _counts_frames(choice, container)
         self._pending: dict[int, tuple[int, int]] = {}  # encoder's tick -> output's timestamp and length
 
@@ -138,9 +182,11 @@ class FrameEncoder:
         """The timestamp of a frame on the encoder's clock; `_timed` turns it back."""
         clock = self._clock
         tick = shifted = pts - clock.origin
-        if self._slots:  # numbers of frame slots are all that AVI knows
-            slot = round(shifted * self._info.time_base / self._context.time_base)
+        if self._slots:  # numbers of frame slots are all that the container knows
+            unit = self._context.time_base
+            slot = round(shifted * self._info.time_base / unit) if self._gaps else 0
             tick = clock.slot = max(slot, clock.slot + 1)
+            clock.off = max(clock.off, abs(float(tick * unit - shifted * self._info.time_base)))
         elif self._frame_clock:
             tick = clock.frames
         self._pending[tick] = (shifted, clock.length)
@@ -156,15 +202,18 @@ class FrameEncoder:
         return packet
 
 
-def _rate(info: VideoInfo, choice: EncoderChoice) -> Fraction:
-    return choice.encoder.nominal_rate(info.average_rate or Fraction(25))
+def _rate(info: VideoInfo, choice: EncoderChoice, container: str) -> Fraction:
+    rate = choice.encoder.nominal_rate(info.average_rate or Fraction(25))
+    return rate_in(container, rate) or rate
 
 
 def _configure(context: Any, info: VideoInfo, choice: EncoderChoice, container: str, threads: int) -> None:
     context.width, context.height, context.pix_fmt = info.width, info.height, choice.pix_fmt
     if info.sample_aspect_ratio != 1:
         context.sample_aspect_ratio = info.sample_aspect_ratio
-    context.time_base = 1 / _rate(info, choice) if _counts_frames(choice, container) else info.time_base
+    context.time_base = (
+        1 / _rate(info, choice, container) if _counts_frames(choice, container) else info.time_base
+    )
     context.color_primaries, context.color_trc = info.color_primaries, info.color_trc
     space, full = info.color_space, info.color_range
     if is_rgb(info.pix_fmt) and not is_rgb(choice.pix_fmt):
@@ -179,4 +228,4 @@ def _configure(context: Any, info: VideoInfo, choice: EncoderChoice, container: 
 
 
 def _counts_frames(choice: EncoderChoice, container: str) -> bool:
-    return choice.encoder.frame_clock or container == "avi"
+    return choice.encoder.frame_clock or container in COUNTING

@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from fvdeblur.errors import UsageError
+from fvdeblur.errors import BusyError, UsageError
 from fvdeblur.media.failures import shown, writing
 from fvdeblur.media.packet_file import Content, file_digest, new_file
 
@@ -27,7 +27,10 @@ except ImportError:  # no file locks of this kind: two runs at once are the user
 
 FORMAT, VERSION = "fvdeblur unfinished work", 1
 _MANIFEST = "manifest.json"
-_OURS = re.compile(r"manifest\.json(\.new)?|\d{6,}\.(packets|json|json\.new)|output\.\w+")
+BESIDE = "beside.json"
+"""What its user may keep in the folder; it goes where the identity changes."""
+
+_OURS = re.compile(r"(manifest|beside)\.json(\.new|\.partial)?|\d{6,}\.(packets|json|json\.new)|output\.\w+")
 
 
 class Journal:
@@ -91,6 +94,7 @@ class Journal:
             What could not be taken up and why, one line each.
         """
         notes: list[str] = []
+        same = False
         identity = json.loads(json.dumps(identity))
         with writing(self.folder):
             manifest, digest = self._read_manifest()
@@ -103,10 +107,11 @@ class Journal:
                     )
                 else:
                     self._last_digest = digest
+                    same = True
                     notes += self._read_records()
             elif resume and os.path.lexists(self.folder / _MANIFEST):
                 notes.append("begun afresh: the manifest of the unfinished work is damaged")
-            self._clear({_MANIFEST, *self._names()} if self.records else set())
+            self._clear({_MANIFEST, BESIDE, *self._names()} if same else set())
             if not self.records:
                 content = {"format": FORMAT, "version": VERSION, "identity": identity}
                 self._last_digest = self._write(_MANIFEST, content)
@@ -117,7 +122,7 @@ class Journal:
         with writing(self.folder):
             del self.records[number:]
             self._last_digest = self.records[-1]["digest"] if self.records else self._read_manifest()[1]
-            self._clear({_MANIFEST, *self._names()})
+            self._clear({_MANIFEST, BESIDE, *self._names()})
 
     def packets(self, number: int) -> Path:
         """Where the packets of a segment lie or are to be written."""
@@ -173,7 +178,7 @@ class Journal:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.close()
-            raise UsageError(f"{shown(self.folder)}: another run is at work there; wait for it") from None
+            raise BusyError(f"{shown(self.folder)}: another run is at work there; wait for it") from None
         except OSError:  # not every file system has locks
             pass
 

@@ -7,13 +7,17 @@ from typing import Any
 import av
 
 from fvdeblur.errors import FvdeblurError
+from fvdeblur.media.containers import COUNTING, MOV_FAMILY, called
 from fvdeblur.media.copying import CopiedStreams
-from fvdeblur.media.encoders import MOV_FAMILY, EncoderChoice
+from fvdeblur.media.encoders import EncoderChoice
 from fvdeblur.media.encoding import add_video_stream, open_encoder
 from fvdeblur.media.failures import writing
+from fvdeblur.media.losses import find_losses
 from fvdeblur.media.probe import VideoInfo
 from fvdeblur.media.streams import note_lost_aspect, open_output, set_display_matrix, settle_timecode
 from fvdeblur.media.target import OutputTarget
+
+_NOTED = 0.001  # seconds: less than that is the rounding of a source that counts milliseconds
 
 
 class Muxer:
@@ -61,6 +65,7 @@ class Muxer:
         self._trimmed, self._end = trimmed, end
         self._origin = Fraction(0)  # seconds on the source's clock that become 0
         self._output: Any = None
+        self._off = Fraction(0)  # seconds by which a timestamp is rounded at most
         self.notes = list(choice.notes)
         self._others = CopiedStreams(info, target.container, trimmed=trimmed)
         try:
@@ -93,16 +98,41 @@ class Muxer:
         time = (packet.dts if packet.dts is not None else packet.pts) * packet.time_base
         for other in self._others.until(time + self._origin):
             self._output.mux(other)
+        if self._target.container not in COUNTING and packet.pts is not None:
+            ticks = packet.pts * packet.time_base / self.stream.time_base
+            self._off = max(self._off, abs(ticks - round(ticks)) * self.stream.time_base)
         packet.stream = self.stream
         self._output.mux(packet)
 
-    def finish(self, end: Fraction) -> None:
-        """Write what is left of the other streams (of a part: up to `end`, in seconds on the source's clock)."""
+    def finish(self, end: Fraction, off: float) -> None:
+        """Write what is left of the other streams.
+
+        Parameters
+        ----------
+        end : fractions.Fraction
+            Of a part, where it ends, in seconds on the source's clock.
+        off : float
+            Seconds by which a frame misses its time at most, where the container only counts frames.
+        """
         for packet in self._others.until(end if self._trimmed else None):
             self._output.mux(packet)
         self._output.close()
         self._others.close()
         self.notes += self._others.notes
+        self.notes += find_losses(
+            self._info,
+            self._target.partial,
+            self._target.container,
+            self._others.places,
+            self._others.chapters,
+        )
+        most = max(off, float(self._off)) * 1000
+        if off > _NOTED or self._off:
+            name = called(self._target.container)
+            unit = "frames" if off else f"ticks of {self.stream.time_base} s"
+            self.notes.append(
+                f"timestamps differ by up to {most:.2g} ms from the source's: a {name} file counts {unit}"
+            )
 
     def close(self) -> None:
         """Close all files, whatever state they are in."""

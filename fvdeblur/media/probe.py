@@ -8,7 +8,8 @@ from typing import Any
 
 import av
 import numpy as np
-from av.container import InputContainer
+from av.codec.hwaccel import HWAccel
+from av.container import Flags, InputContainer
 from av.video.stream import VideoStream
 
 from fvdeblur.errors import InputError, UsageError
@@ -139,8 +140,15 @@ def probe(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> VideoIn
         return describe(path, container, max_pixels)
 
 
-def open_input(path: str | os.PathLike[str]) -> InputContainer:
+def open_input(path: str | os.PathLike[str], hwaccel: str | None = None) -> InputContainer:
     """Open a media file for reading, whatever its name looks like.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+    hwaccel : str, optional
+        FFmpeg's name of the hardware to decode with.
 
     Raises
     ------
@@ -160,12 +168,20 @@ def open_input(path: str | os.PathLike[str]) -> InputContainer:
         with open(path, "rb"):
             pass
         try:
-            return av.open(
+            container = av.open(
                 os.path.abspath(path),
                 "r",
                 options={"protocol_whitelist": "file,crypto,data"},
+                hwaccel=None if hwaccel is None else HWAccel(hwaccel),
                 **METADATA_ERRORS,
             )
+            if container.format.name == "avi" and not any(
+                stream.codec_context is not None and stream.codec_context.has_b_frames
+                for stream in container.streams.video
+            ):
+                # It has times of decoding alone; times of presentation would be guessed, for H.264 a frame too late.
+                container.flags &= ~Flags.gen_pts.value
+            return container
         except (av.FFmpegError, OSError, ValueError) as error:
             raise InputError(
                 f"{shown(path)}: is not a video or is cut off ({one_line(error)}); check the file"

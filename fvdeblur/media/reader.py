@@ -13,6 +13,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from fvdeblur.errors import InputError, UsageError
+from fvdeblur.media.acceleration import SOFTWARE, find_accelerator
 from fvdeblur.media.failures import one_line, reading, shown
 from fvdeblur.media.pixel_formats import convert, nearest_supported, pixel_format
 from fvdeblur.media.planes import channel_views
@@ -94,11 +95,18 @@ class VideoReader:
         Decoder threads; 0 lets FFmpeg choose.
     max_pixels : int
         Pixels that a picture may have; larger ones are refused before memory is taken for them.
+    hwaccel : str
+        ``none``, ``auto`` or the hardware that decodes (`fvdeblur.media.acceleration.find_accelerator`).
+
+    Attributes
+    ----------
+    decoder : str
+        What decodes, known with the first frame: ``software`` or the kind of hardware.
 
     Raises
     ------
     UsageError
-        There is no such file, or `start` and `end` are negative or in the wrong order.
+        There is no such file, or `start` and `end` are negative or in the wrong order; or the hardware is not there.
     InputError
         The file is not a video, or nothing in it (or between `start` and `end`) decodes.
     """
@@ -111,7 +119,9 @@ class VideoReader:
         end: float | None = None,
         threads: int = 0,
         max_pixels: int = MAX_PIXELS,
+        hwaccel: str = "none",
     ) -> None:
+        self._accelerator = find_accelerator(hwaccel)
         if (start is not None and start < 0) or (end is not None and end <= (start or 0)):
             raise UsageError(
                 f"the part from {start or 0:g} s to {end:g} s is empty"
@@ -123,8 +133,13 @@ class VideoReader:
         self.end = end
         self.info: VideoInfo = probe(path, max_pixels)
         self.notes: list[str] = []
+        self.decoder = SOFTWARE
         self._threads, self._max_pixels = threads, max_pixels
         self._container: InputContainer | None = None
+        self._on_hardware = False
+        self._in_order = (
+            self.info.container == "avi"
+        )  # frames come as they are shown, with times of decoding alone
         self._clear()
         self._pix_fmt = nearest_supported(self.info.pix_fmt)
         if self._pix_fmt != self.info.pix_fmt:
@@ -243,6 +258,10 @@ class VideoReader:
                 f"{shown(self.path)}: the picture size changes from {info.width}x{info.height} to "
                 f"{frame.width}x{frame.height} at {time:.2f} s; cut it there or convert it to one size first"
             )
+        if frame.format.name != info.pix_fmt and self._on_hardware:
+            # It has layouts of its own (NV12 for yuv420p), with the same samples.
+            self.decoder = str(self._accelerator)
+            frame = convert(frame, info.pix_fmt)
         if frame.format.name != info.pix_fmt:
             raise InputError(
                 f"{shown(self.path)}: the pixel format changes from {info.pix_fmt} to {frame.format.name} at "
@@ -292,12 +311,13 @@ class VideoReader:
 
     def _open(self) -> tuple[InputContainer, VideoStream]:
         self.close()
-        container = open_input(self.path)
+        container = open_input(self.path, self._accelerator)
         self._container = container
         stream: Any = container.streams[self.info.stream_index]
         limit_pixels(self.path, stream, self._max_pixels)
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = self._threads
+        self._on_hardware = stream.codec_context.is_hwaccel
         return container, stream
 
     def _decode(self, container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
@@ -318,7 +338,10 @@ class VideoReader:
                 self._lost_at = self._lost_at if self._lost_packets else self._last_time
                 self._lost_packets += 1
                 continue
-            yield from frames
+            for frame in frames:
+                if frame.pts is None and self._in_order:
+                    frame.pts = frame.dts
+                yield frame
         # Where reading broke off, the decoder still holds the frames before the break.
         if self._early_end:
             with reading(self.path):

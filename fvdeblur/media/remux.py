@@ -3,9 +3,10 @@
 import os
 from typing import Any
 
+from fvdeblur.media.containers import COUNTING, MOV_FAMILY, WITHOUT_REORDERING, container_format
 from fvdeblur.media.copying import CopiedStreams
-from fvdeblur.media.encoders import MOV_FAMILY, container_format
 from fvdeblur.media.failures import writing
+from fvdeblur.media.losses import find_losses
 from fvdeblur.media.probe import VideoInfo, main_video_stream, open_input, probe
 from fvdeblur.media.streams import (
     note_lost_aspect,
@@ -29,7 +30,13 @@ def can_copy(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> 
     """
     container = container_format(target)
     with open_input(source) as opened:
-        return container is not None and not why_not(container, main_video_stream(source, opened))
+        # Into a container that only counts frames, times and the order of packets come over from its like alone.
+        alike = container not in COUNTING | WITHOUT_REORDERING or container in opened.format.name.split(",")
+        return (
+            container is not None
+            and alike
+            and not why_not(container, main_video_stream(source, opened), main=True)
+        )
 
 
 def copy_streams(
@@ -86,6 +93,10 @@ def copy_into(place: OutputTarget, info: VideoInfo) -> list[str]:
             video = output.add_stream_from_template(stream, opaque=True)
             if info.sample_aspect_ratio != 1:
                 video.codec_context.sample_aspect_ratio = info.sample_aspect_ratio
+            if (
+                info.average_rate is not None
+            ):  # a template has none; Matroska would lose it, and MP4 the timecode
+                video.codec_context.framerate = info.average_rate
             if place.container in MOV_FAMILY and "mov" in info.container and info.codec_tag:
                 video.codec_context.codec_tag = info.codec_tag
             return video
@@ -94,8 +105,7 @@ def copy_into(place: OutputTarget, info: VideoInfo) -> list[str]:
             video = streams.add_to(output, add_video)
             set_display_matrix(video, info, streams.notes)
             if place.container in MOV_FAMILY:
-                # The muxer needs a frame rate for it, which PyAV does not set on copied streams.
-                settle_timecode(output, video, None, streams.notes)
+                settle_timecode(output, video, info.average_rate, streams.notes)
             note_lost_aspect(info, place.container, info.codec, streams.notes)
             streams.include(info.stream_index, video)
             streams.start(output, info.origin, None)
@@ -104,6 +114,7 @@ def copy_into(place: OutputTarget, info: VideoInfo) -> list[str]:
             for packet in streams.until(None):
                 output.mux(packet)
             output.close()
+        streams.notes += find_losses(info, place.partial, place.container, streams.places, streams.chapters)
         place.commit()
         return streams.notes
     finally:

@@ -2,21 +2,23 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import asdict
 from fractions import Fraction
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
 import av
 
 from fvdeblur.errors import OutputError
+from fvdeblur.media.containers import COUNTING
 from fvdeblur.media.encoders import choose_encoder
 from fvdeblur.media.encoding import Clock, FrameEncoder, create_encoder, open_encoder
 from fvdeblur.media.failures import shown, writing
-from fvdeblur.media.journal import Journal
+from fvdeblur.media.journal import BESIDE, Journal
 from fvdeblur.media.muxer import Muxer
 from fvdeblur.media.packet_file import PacketWriter, decoding_times, read_packets, read_times
 from fvdeblur.media.reader import VideoReader
@@ -39,7 +41,7 @@ class SegmentWriter:
         Where the video will stand; its suffix decides the container.
     reader : VideoReader
         The source.
-    codec, crf, preset, threads, overwrite
+    codec, crf, preset, pix_fmt, encoder_options, threads, overwrite
         As of `VideoWriter`.
 
     Attributes
@@ -65,6 +67,8 @@ class SegmentWriter:
         codec: str | None = None,
         crf: float | None = None,
         preset: str | None = None,
+        pix_fmt: str | None = None,
+        encoder_options: Mapping[str, str] | None = None,
         threads: int = 0,
         overwrite: bool = False,
     ) -> None:
@@ -82,7 +86,14 @@ class SegmentWriter:
         self._journal = Journal(self._target.workplace)
         try:
             self._choice = choose_encoder(
-                self.info, self._target.container, codec=codec, crf=crf, preset=preset, threads=threads
+                self.info,
+                self._target.container,
+                codec=codec,
+                crf=crf,
+                preset=preset,
+                pix_fmt=pix_fmt,
+                encoder_options=encoder_options,
+                threads=threads,
             )
             # What the container or the encoder refuses is to be known now, not when all the work is done.
             trial = self._open_output()
@@ -102,6 +113,16 @@ class SegmentWriter:
             "headers": self._template.headers,
             "threads": threads,
         }
+
+    @property
+    def encoder(self) -> str:
+        """The encoder and the pixel format that it is given, as ``libx264 (yuv420p)``."""
+        return f"{self._choice.encoder.name} ({self._choice.pix_fmt})"
+
+    @property
+    def beside(self) -> Path:
+        """A file that may be kept beside the segments, for as long as the ``identity`` of `take_up` is the same."""
+        return self._journal.folder / BESIDE
 
     @property
     def segments(self) -> int:
@@ -217,6 +238,8 @@ class SegmentWriter:
                 try:
                     file.write(encoder.flush())
                     self._journal.add(file.finish(), {"clock": clock, "more": facts})
+                    # It is on the disk; here it would grow with the video's length.
+                    del self._journal.records[-1]["facts"]["more"]
                 finally:
                     file.close()
 
@@ -245,7 +268,7 @@ class SegmentWriter:
                 muxer.begin(self._clock.first)
                 for packet in self._packets():
                     muxer.write(packet)
-                muxer.finish((self._clock.last + self._clock.length) * self.info.time_base)
+                muxer.finish(self._clock.end * self.info.time_base, self._clock.off)
             self.notes = muxer.notes
             self._target.commit()
         finally:
@@ -298,8 +321,8 @@ class SegmentWriter:
         delay = max(record["content"]["delay"] for record in records)
         shown_at = (time for path in paths for time in read_times(path))
         packets = (packet for path in paths for packet in read_packets(path))
-        # As `FrameEncoder` gives them: AVI counts frames, all else has the source's clock.
-        unit = self._template.time_base if self._target.container == "avi" else self.info.time_base
+        # As `FrameEncoder` gives them: some containers count frames, all else has the source's clock.
+        unit = self._template.time_base if self._target.container in COUNTING else self.info.time_base
         for packet, dts in zip(packets, decoding_times(shown_at, delay), strict=False):
             packet.dts, packet.time_base = dts, unit
             yield packet

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fvdeblur.errors import UsageError
-from fvdeblur.media.encoders import CONTAINERS, container_format
+from fvdeblur.media.containers import CONTAINERS, container_format
 from fvdeblur.media.failures import shown, writing
 
 

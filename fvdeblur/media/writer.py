@@ -1,6 +1,7 @@
 """Encoding a video beside copies of everything else that its source holds."""
 
 import os
+from collections.abc import Mapping
 from fractions import Fraction
 from types import TracebackType
 
@@ -34,6 +35,10 @@ class VideoWriter:
         Constant rate factor of the encoder.
     preset : str, optional
         Preset of the encoder.
+    pix_fmt : str, optional
+        Pixel format that is encoded, by FFmpeg's name; by default the source's or the nearest that the encoder takes.
+    encoder_options : mapping of str to str, optional
+        Further options of the encoder, by FFmpeg's names.
     start, end : float, optional
         The kept part in seconds, as given to the reader. With either of them the output begins at time 0 and
         holds only those packets of other streams that overlap the frames written.
@@ -50,8 +55,8 @@ class VideoWriter:
     Raises
     ------
     UsageError
-        The output is the input, exists already, or has an unknown suffix; or `codec`, `crf` or `preset` do
-        not fit.
+        The output is the input, exists already, or has an unknown suffix; or `codec`, `crf`, `preset`, `pix_fmt`
+        or one of `encoder_options` does not fit.
     OutputError
         The file cannot be created.
     """
@@ -64,6 +69,8 @@ class VideoWriter:
         codec: str | None = None,
         crf: float | None = None,
         preset: str | None = None,
+        pix_fmt: str | None = None,
+        encoder_options: Mapping[str, str] | None = None,
         start: float | None = None,
         end: float | None = None,
         threads: int = 0,
@@ -78,7 +85,14 @@ class VideoWriter:
         try:
             container = self._target.container
             choice = choose_encoder(
-                self.info, container, codec=codec, crf=crf, preset=preset, threads=threads
+                self.info,
+                container,
+                codec=codec,
+                crf=crf,
+                preset=preset,
+                pix_fmt=pix_fmt,
+                encoder_options=encoder_options,
+                threads=threads,
             )
             self._muxer = Muxer(
                 self._target,
@@ -148,7 +162,7 @@ class VideoWriter:
         with writing(self._target.path):
             for packet in self._encoder.flush():
                 self._muxer.write(packet)
-            self._muxer.finish((self._clock.last + self._clock.length) * self.info.time_base)
+            self._muxer.finish(self._clock.end * self.info.time_base, self._clock.off)
         self._target.commit()
         self._finished = True
 

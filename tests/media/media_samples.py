@@ -29,10 +29,16 @@ def tone(seconds: float, rate: int = 44100, pitch: float = 440.0) -> np.ndarray:
 
 
 def add_audio(
-    container: Any, seconds: float, codec: str = "aac", pitch: float = 440.0, **tags: str
+    container: Any,
+    seconds: float,
+    codec: str = "aac",
+    pitch: float = 440.0,
+    rate: int | None = None,
+    **tags: str,
 ) -> Callable[[], None]:
     """Add an audio stream; the returned function writes it."""
-    stream = container.add_stream(codec, rate=48000 if "opus" in codec else 44100, layout="stereo")
+    rate = rate or (48000 if "opus" in codec else 44100)
+    stream = container.add_stream(codec, rate=rate, layout="stereo")
     stream.metadata.update(tags)
 
     def write() -> None:

@@ -38,13 +38,13 @@ def test_pictures_that_grow_behind_the_header(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("small_model")
 def test_limits_of_a_run(short_clip: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="above 1000 pixels"):
-        Deblurrer(threads=1, max_pixels=1000).run(short_clip, tmp_path / "a.mp4")
+        Deblurrer(threads=1, max_pixels=1000).video(short_clip, tmp_path / "a.mp4")
     with pytest.raises(InputError, match=r"lasts 0 s, above the limit of 0\.1 s; raise --max-duration"):
-        Deblurrer(threads=1, max_duration=0.1).run(short_clip, tmp_path / "a.mp4")
+        Deblurrer(threads=1, max_duration=0.1).video(short_clip, tmp_path / "a.mp4")
     assert list(tmp_path.iterdir()) == []
     assert (
         Deblurrer(threads=1, max_duration=10.0, max_pixels=320 * 240)
-        .run(short_clip, tmp_path / "a.mp4")
+        .video(short_clip, tmp_path / "a.mp4")
         .frames
         == 6
     )
