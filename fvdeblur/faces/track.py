@@ -27,6 +27,11 @@ LARGEST_DRIFT = 0.25
 
 LEAST_VISIBLE = 0.25
 
+SOON = 2
+STEADINESS = 0.9
+"""A face goes on as it last did for so many frames without its pixels; then as it did before, on an average to which
+each frame hands on so much. Just before a face is hidden, what hides it is taken for a part of it."""
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -69,7 +74,7 @@ class Track:
         self.observations: list[Observation] = []
         self._motion: dict[int, NDArray[np.float64]] = {frame: np.zeros(2)}
         self._matched: set[int] = set()
-        self._velocity = np.zeros(2)
+        self._velocity, self._usual = np.zeros(2), np.zeros(2)
         self.observe(frame, detection, pyramid, frame)
 
     @property
@@ -102,7 +107,8 @@ class Track:
         Where its pixels are not found, it is taken to go on as before, relative to the picture. When they are
         found again, the frames between are corrected, from ``first_pending`` on: those before are reported.
         """
-        guess = self._motion[frame - 1] + camera + self._velocity
+        lost = frame - max(self._matched) > SOON
+        guess = self._motion[frame - 1] + camera + (self._usual if lost else self._velocity)
         since_patch = self._motion[self.last.frame]
         match = self._patch.find(pyramid, guess - since_patch)
         self._motion[frame] = guess
@@ -112,6 +118,7 @@ class Track:
             self._matched.add(frame)
             step = self._motion[frame] - self._motion[frame - 1]
             self._velocity = (self._velocity + step - camera) / 2
+            self._usual = STEADINESS * self._usual + (1 - STEADINESS) * (step - camera)
         height, width = pyramid[0].shape
         if visible_fraction(self.box(frame), width, height) < LEAST_VISIBLE:
             self.ended = True
@@ -225,6 +232,7 @@ class Track:
             "motion": pack(np.array(list(self._motion.values()))),
             "matched": sorted(self._matched),
             "velocity": pack(self._velocity),
+            "usual": pack(self._usual),
             "patch": self._patch.state(),
         }
 
@@ -246,7 +254,7 @@ class Track:
         ]
         track._motion = dict(zip(state["motion_frames"], unpack(state["motion"]), strict=True))
         track._matched = set(state["matched"])
-        track._velocity = unpack(state["velocity"])
+        track._velocity, track._usual = unpack(state["velocity"]), unpack(state["usual"])
         track._patch = Patch.restored(state["patch"])
         return track
 

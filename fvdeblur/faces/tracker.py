@@ -20,8 +20,8 @@ from fvdeblur.faces.track import Track
 CONFIRMATION_SCORE = 0.5
 """A face is reported only if its track reaches this detection score at least once."""
 
-LONGEST_GAP = 30
-"""Frames for which a face may stay undetected before its track ends."""
+LONGEST_GAP = 36
+"""Frames for which a face may stay undetected before its track ends: a second at 30 a second, and a little."""
 
 LARGE_MOTION = 0.4
 """Motion since the last detection, in units of the face's size, after which the detector is asked earlier."""
@@ -34,8 +34,9 @@ STEP_GROWTH = 0.03
 """Largest distance of a detection from the prediction, in units of the face's size, and its growth with each
 frame since the face was seen."""
 
-TORN_MISMATCH = 0.4
-"""Where less of a frame goes on from the last one and no face does, a new shot begins even in the same colours."""
+TORN_MISMATCH, TORN_MISMATCH_OF_SEVERAL = 0.4, 0.12
+"""Where more of a frame does not go on from the last one and no face does, a new shot begins even in the same colours;
+the second where that is so of two faces or more, which nothing but a cut takes away at once."""
 
 LARGEST_SIZE_RATIO = 1.7
 DUPLICATE_OVERLAP = 0.5
@@ -219,9 +220,11 @@ class FaceTracker:
 
     def _torn(self, pyramid: Pyramid) -> bool:
         """Whether this frame shows other things in the same colours: neither its middle nor any face goes on."""
-        if self._cuts.mismatch <= TORN_MISMATCH:
+        if self._cuts.mismatch <= TORN_MISMATCH_OF_SEVERAL:
             return False
         followed = [track for track in self._active() if track.matched(self._frame)]
+        if self._cuts.mismatch <= TORN_MISMATCH and len(followed) < 2:
+            return False
         return bool(followed) and not any(track.goes_on(self._frame, pyramid) for track in followed)
 
     def _follow(self, preview: NDArray[np.uint8], pyramid: Pyramid) -> None:

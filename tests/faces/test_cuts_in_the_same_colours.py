@@ -34,6 +34,39 @@ def test_faces_that_do_not_go_on_make_a_cut(swap: list[np.ndarray], detector: De
     assert not any(face.detected for face in reported[1].faces)
 
 
+def head(picture: np.ndarray, detector: Detector, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """A head of a picture (by the place of its face from the left), 200x260 pixels, and a soft mask around it."""
+    found = sorted((each.box for each in detector.detect(picture)), key=lambda box: float(box[0]))
+    left, top, right, bottom = found[number]
+    scale = 110 / (right - left)
+    matrix = np.array(
+        [[scale, 0, 100 - scale * (left + right) / 2], [0, scale, 140 - scale * (top + bottom) / 2]]
+    )
+    patch = cv2.warpAffine(picture, matrix, (200, 260), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
+    rows, columns = np.mgrid[-1:1:260j, -1:1:200j]
+    return patch, np.clip((1 - np.hypot(columns, rows)) * 6, 0, 1)[..., None]
+
+
+@pytest.mark.parametrize("numbers", [(1, 3), (2, 3)])
+def test_two_faces_in_the_same_places_that_do_not_go_on(
+    numbers: tuple[int, int], crowd: np.ndarray, detector: Detector
+) -> None:
+    """Before the same wall, which goes on: less of the picture changes than one face alone could hide."""
+    one, other = (head(crowd, detector, number) for number in numbers)
+    tracker = FaceTracker(detector)
+    reported, mismatches = [], []
+    for k in range(12):
+        scene = np.full((360, 640, 3), (96, 104, 112), np.uint8)
+        for (patch, mask), x in zip((one, other) if k < 6 else (other, one), (60, 380), strict=True):
+            part = scene[60 + k % 3 : 320 + k % 3, x : x + 200]
+            part[...] = np.round(part * (1 - mask) + patch * mask).astype(np.uint8)
+        reported += tracker.push(scene, 1.0)
+        mismatches.append(tracker._cuts.mismatch)
+    reported += tracker.flush()
+    assert mismatches[6] < 0.3
+    assert [done.starts_shot for done in reported] == [k in {0, 6} for k in range(12)]
+
+
 @pytest.mark.parametrize("away", [60, 110])
 def test_a_thrown_camera_is_no_cut(away: int, crowd: np.ndarray, detector: Detector) -> None:
     """The faces are found where the picture went, or the picture is."""

@@ -213,6 +213,42 @@ def test_faces_that_meet_and_turn_back_keep_their_tracks(cuts_of_crowd, backgrou
             assert before.track == after.track
 
 
+@pytest.mark.parametrize("speed", [2, 3])
+def test_faces_that_cross_slowly_keep_their_tracks(speed, cuts_of_crowd, background, detector):
+    """One is hidden for 14 frames and more, and before that the other's edge is taken for its own."""
+    time = np.arange(200 // speed)
+    previews = []
+    for index in time:
+        scene = background.copy()
+        paste(scene, cuts_of_crowd[3], (420 - speed * index, 184))
+        paste(scene, cuts_of_crowd[0], (220 + speed * index, 180))
+        previews.append(scene)
+    frames = run(FaceTracker(detector), previews)
+    for start, step in ((420, -speed), (220, speed)):
+        before, off = nearest(frames[2], (start + 2 * step, 182))
+        assert off < 12
+        after, off = nearest(frames[-3], (start + (len(time) - 3) * step, 182))
+        assert off < 16
+        assert before.track == after.track
+    assert {face.track for frame in frames for face in frame.faces} == {0, 1}
+
+
+def test_a_face_that_is_hidden_for_a_second_keeps_its_track(cuts_of_crowd, background, detector):
+    """It goes on behind something for 30 frames; another face stays beside it."""
+    previews = []
+    for index in range(50):
+        scene = background.copy()
+        paste(scene, cuts_of_crowd[3], (480, 180))
+        if not 10 <= index < 40:
+            paste(scene, cuts_of_crowd[0], (200 + index, 180))
+        previews.append(scene)
+    frames = run(FaceTracker(detector), previews)
+    one, other = (nearest(frames[2], (x, 180))[0].track for x in (202, 480))
+    assert [{face.track for face in frame.faces} for frame in frames] == [
+        {other} if 10 <= index < 40 else {one, other} for index in range(50)
+    ]
+
+
 def test_a_face_that_turns_behind_a_pillar(cuts_of_crowd, background, scripted):
     """It goes in one way and comes out another, after 8 frames without a detection or its pixels."""
     time = np.arange(40)
