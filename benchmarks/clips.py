@@ -134,12 +134,13 @@ def write_clip(path: Path, clip: MovingPhotograph, crf: int = 18, repeat: int = 
         output.mux(video.encode())
         samples = round(SAMPLE_RATE * clip.frames * repeat / clip.rate)
         for start in range(0, samples, 1024):
-            output.mux(sound.encode(_tone(start, min(1024, samples - start))))
+            output.mux(sound.encode(tone(start, min(1024, samples - start))))
         output.mux(sound.encode())
     return [sharp for _, sharp in pairs]
 
 
-def _tone(start: int, count: int) -> av.AudioFrame:
+def tone(start: int, count: int) -> av.AudioFrame:
+    """Samples of a swelling tone from sample ``start`` on: planar float stereo at `SAMPLE_RATE`."""
     time = (start + np.arange(count)) / SAMPLE_RATE
     wave = 0.2 * np.sin(2 * np.pi * 330 * time) * (0.6 + 0.4 * np.sin(2 * np.pi * 0.5 * time))
     frame = av.AudioFrame.from_ndarray(

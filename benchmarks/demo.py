@@ -62,7 +62,7 @@ def main(clip: Path | None, output: Path) -> None:
         clip = output / "moving-photograph.mp4"
         sharp = write_clip(clip, MovingPhotograph())
     target = output / f"{clip.stem}.deblurred{clip.suffix}"
-    summary = Deblurrer(overwrite=True).run(clip, target)
+    summary = Deblurrer(overwrite=True).video(clip, target)
     detector = create_detector("centerface")
     if sharp:
         click.echo(measure(detector, clip, target, sharp))

@@ -104,7 +104,7 @@ class Runs:
         if process == 0:
             code = 1
             try:
-                done = self._worker.run(self._source, target, progress=lambda now: self._tell(now.frames))
+                done = self._worker.video(self._source, target, progress=lambda now: self._tell(now.frames))
                 told.write_text(json.dumps(vars(done), default=str))
                 code = 0
             except BaseException:

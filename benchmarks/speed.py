@@ -1,11 +1,10 @@
-"""Speed and memory of the whole process, from the command line's start to its end.
+"""Speed of the whole process, from the command line's start to its end; its memory: `benchmarks.memory`.
 
-    python -m benchmarks.speed [--seconds 8] [--runs 3] [--faces 1] [--memory]
+    python -m benchmarks.speed [--seconds 8] [--runs 3] [--faces 1]
 
 A clip is made from a photograph that an installed package carries; ``fvdeblur run`` is timed on it as a process of
 its own, and beside it, in the same run, PyAV alone decoding and encoding the same clip with the same encoder
-settings: what no restorer can beat. ``--memory`` measures the largest memory for the clip and for the same clip ten
-times as long.
+settings: what no restorer can beat.
 """
 
 from __future__ import annotations
@@ -90,20 +89,6 @@ def measure_speed(folder: Path, clip: MovingPhotograph, preset: str, model: str,
     }
 
 
-def measure_memory(folder: Path, clip: MovingPhotograph, preset: str, model: str) -> dict[str, Any]:
-    """Largest memory for a clip and for the same clip ten times as long."""
-    peaks = []
-    for repeat in (1, 10):
-        path = folder / f"clip-{repeat}.mp4"
-        write_clip(path, clip, repeat=repeat)
-        peaks.append(run_process(deblur_command(path, folder / "out.mp4", preset, model))[1])
-    return {
-        "short_mib": round(peaks[0], 1),
-        "ten_times_as_long_mib": round(peaks[1], 1),
-        "growth": round(peaks[1] / peaks[0] - 1, 4),
-    }
-
-
 @click.command()
 @click.option("--seconds", type=float, default=8.0, show_default=True, help="Length of the clip.")
 @click.option("--height", type=int, default=720, show_default=True, help="Height of the 16:9 picture.")
@@ -111,17 +96,12 @@ def measure_memory(folder: Path, clip: MovingPhotograph, preset: str, model: str
 @click.option("--preset", default="veryfast", show_default=True)
 @click.option("--model", default="fvd", show_default=True)
 @click.option("--runs", type=int, default=3, show_default=True)
-@click.option("--memory", is_flag=True, help="Measure memory instead of speed.")
-def main(seconds: float, height: int, faces: int, preset: str, model: str, runs: int, memory: bool) -> None:
+def main(seconds: float, height: int, faces: int, preset: str, model: str, runs: int) -> None:
     """Measure the whole process; JSON on standard output."""
     width = round(height * 16 / 9 / 2) * 2
     clip = MovingPhotograph(width=width, height=height, seconds=seconds, faces=faces)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        if memory:
-            results = measure_memory(folder, clip, preset, model)
-        else:
-            results = measure_speed(folder, clip, preset, model, runs)
+        results = measure_speed(Path(name), clip, preset, model, runs)
     head = {"picture": f"{width}x{height}", "faces": faces, "preset": preset, "model": model}
     click.echo(json.dumps({**head, **results, "machine": describe_machine()}, indent=1))
 

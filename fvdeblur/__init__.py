@@ -1,7 +1,7 @@
 """Deblur faces in video with a multi-frame network; everything but the faces stays as it was.
 
 >>> from fvdeblur import Deblurrer
->>> summary = Deblurrer(strength=0.8).run("clip.mp4")  # doctest: +SKIP
+>>> summary = Deblurrer(strength=0.8).video("clip.mp4")  # doctest: +SKIP
 """
 
 from __future__ import annotations

@@ -22,8 +22,18 @@ class UsageError(FvdeblurError):
     exit_code = EXIT_USAGE
 
 
+class BusyError(UsageError):
+    """Another run is at work on the same output; it may end."""
+
+
 class InputError(FvdeblurError):
     """The input file cannot be read as a video, or holds nothing that can be processed."""
+
+
+class CancelledError(FvdeblurError):
+    """The caller's own question whether to stop was answered with yes; nothing stands under the output's name."""
+
+    exit_code = EXIT_INTERRUPT
 
 
 class OutputError(FvdeblurError):

@@ -5,22 +5,26 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
+import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
-from fvdeblur.errors import FvdeblurError
+from fvdeblur.errors import EXIT_TERMINATED, FvdeblurError
 
 Job = TypeVar("Job")
 Report = Callable[[Any], None]
 Work = Callable[[Any, Report], Any]
 
-STOP_SECONDS = 5.0
-"""Time that a process is given to end before it is killed."""
+STOP_SECONDS = 15.0
+"""Time that processes are given to put away what they are at before they are killed."""
+
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ def run_jobs(
 ) -> Generator[Outcome[Job], None, None]:
     """Do jobs in processes of their own and yield each as it ends, in no particular order.
 
-    Closing the generator, an error or an interrupt stops the processes.
+    Closing the generator, an error or an interrupt stops the processes: the work is left as an exception leaves it, so
+    that it can put away what is half done; a second interrupt, or `STOP_SECONDS`, kills it.
 
     Parameters
     ----------
@@ -71,8 +76,9 @@ def run_jobs(
     try:
         while waiting or workers:
             while waiting and len(workers) < processes:
-                worker: _Worker[Job] = _Worker(prepare, waiting.popleft())
-                workers[worker.connection] = worker
+                with _signals_wait():
+                    worker: _Worker[Job] = _Worker(prepare, waiting.popleft())
+                    workers[worker.connection] = worker
             for connection in wait(list(workers)):
                 assert isinstance(connection, Connection)
                 worker = workers[connection]
@@ -83,12 +89,18 @@ def run_jobs(
                 if waiting and worker.alive:
                     worker.give(waiting.popleft())
                 else:
-                    workers.pop(connection).stop()
+                    worker.end(time.monotonic() + STOP_SECONDS)
+                    del workers[connection]
     finally:
-        for worker in workers.values():
-            worker.kill()
-        for worker in workers.values():
-            worker.stop()
+        until = time.monotonic() + STOP_SECONDS
+        try:
+            for worker in workers.values():
+                worker.interrupt()
+            for worker in workers.values():
+                worker.end(until)
+        finally:
+            for worker in workers.values():
+                worker.kill()
 
 
 class _Worker(Generic[Job]):
@@ -124,16 +136,57 @@ class _Worker(Generic[Job]):
             raise value
         return Outcome(self._job, **{kind: value})
 
-    def kill(self) -> None:
+    def interrupt(self) -> None:
+        """Ask the process to leave its work."""
         self._process.terminate()
 
-    def stop(self) -> None:
-        """Let the process end: it does when the pipe is closed."""
+    def end(self, until: float) -> None:
+        """Let the process end up to a time: it does when the pipe is closed."""
         self.connection.close()
-        self._process.join(STOP_SECONDS)
+        self._process.join(max(0.0, until - time.monotonic()))
+        self.kill()
+
+    def kill(self) -> None:
+        """End the process, whatever it does."""
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Let Ctrl-C and a request to stop wait, here until the end of the block, and in processes that it starts.
+
+    Else a process that is just starting would die of them with a traceback, or be unknown to who must stop it.
+    """
+    if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # it unblocks these signals when it starts
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in _STOPS}
+    for number in _STOPS:
+        signal.signal(number, lambda number, _: came.append(number))  # of threads that do not block them
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for number in _STOPS:
+            signal.signal(number, before[number] or signal.SIG_DFL)
+        for late in came:
+            signal.raise_signal(late)
+
+
+class _Interrupted(BaseException):
+    """The process is asked to leave its work; it unwinds as Ctrl-C does."""
+
+
+def _interrupt(*_: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise _Interrupted
 
 
 def _end_of(code: int | None) -> str:
@@ -144,16 +197,17 @@ def _end_of(code: int | None) -> str:
 
 def _serve(connection: Connection, prepare: Callable[[], Work]) -> None:
     """What a process does: jobs, until the pipe is closed."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches all processes; the first one stops the others
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # Ctrl-C reaches all processes; the first one stops the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        work = prepare()
-    except Exception as error:
-        connection.send(("unprepared", plain_error(error)))
-        return
-    try:
+        signal.signal(signal.SIGTERM, _interrupt)
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+        try:
+            work = prepare()
+        except Exception as error:
+            connection.send(("unprepared", plain_error(error)))
+            return
         while True:
             job = connection.recv()
             try:
@@ -165,6 +219,8 @@ def _serve(connection: Connection, prepare: Callable[[], Work]) -> None:
             connection.send(message)
     except (EOFError, OSError):  # nobody listens any more
         os._exit(0)
+    except _Interrupted:
+        os._exit(EXIT_TERMINATED)
 
 
 def plain_error(error: Exception) -> FvdeblurError:

@@ -10,7 +10,13 @@ import click
 
 from fvdeblur.cli.batch import closing_lines, run_one
 from fvdeblur.cli.messages import counted, shown
-from fvdeblur.cli.options import debug_option, device_option, identity_option, reading_options
+from fvdeblur.cli.options import (
+    choosing_options,
+    debug_option,
+    device_option,
+    identity_option,
+    reading_options,
+)
 from fvdeblur.errors import UsageError
 from fvdeblur.restoration.settings import Settings
 
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
 )
 @click.option("--coefficients", is_flag=True, help="Write every face's 239 coefficients, too.")
 @device_option
+@choosing_options
 @identity_option
 @reading_options
 @debug_option

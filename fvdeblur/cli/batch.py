@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import click
 
-from fvdeblur.cli.messages import say, shown
-from fvdeblur.errors import EXIT_FAILURE, FvdeblurError
+from fvdeblur.cli.messages import counted, say, shown
+from fvdeblur.errors import EXIT_FAILURE, FvdeblurError, UsageError
 
 if TYPE_CHECKING:
+    from fvdeblur.restoration import Item as RunItem
     from fvdeblur.restoration import Progress
 
 Item = TypeVar("Item")
@@ -38,6 +40,17 @@ class Told(Protocol):
 
 
 Summary = TypeVar("Summary", bound=Told)
+
+_ADDRESS = re.compile(r"auto|[^/\s]+:\d+")
+
+
+def cluster_address(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Callback of the option that takes the address of a Ray cluster."""
+    if value is not None and not _ADDRESS.fullmatch(value):
+        raise UsageError(
+            f"--ray {shown(value)}: is no address; give HOST:PORT, and put --ray without an address behind the inputs"
+        )
+    return value
 
 
 def run_one(
@@ -82,3 +95,25 @@ def run_each(videos: Sequence[Item], work: Callable[[Item], None], debug: bool) 
     if failed:
         say(f"{failed} of {len(videos)} videos failed")
     return EXIT_FAILURE if failed else 0
+
+
+def note_what_is_kept(
+    stop: BaseException, items: Sequence[RunItem], left: Sequence[RunItem], going_on: str
+) -> None:
+    """Let an interrupt tell in one note what of a batch is done, what is kept, and how to go on.
+
+    Parameters
+    ----------
+    stop
+        The interrupt; its other notes are about single inputs and go.
+    items, left
+        All inputs, and those that had not ended.
+    going_on
+        What does the rest.
+    """
+    partial = sum(item.target.with_name(f"{item.target.name}.partial").is_dir() for item in left)
+    ended = f"{len(items) - len(left)} of {counted(len(items), 'input')} had ended"
+    kept = (
+        f"the work so far on {partial} of the others is kept" if partial else "nothing was left half-written"
+    )
+    stop.__notes__ = [f"{ended}, {kept}; {going_on}"]

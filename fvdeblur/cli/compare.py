@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fvdeblur.cli.messages import counted, shown
-from fvdeblur.cli.options import debug_option, timecode
+from fvdeblur.cli.options import COMPARISONS, debug_option, timecode
 
 if TYPE_CHECKING:
     from fvdeblur.restoration.comparison import ComparisonSummary
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--mode",
-    type=click.Choice(["side", "split", "difference"]),
-    default="side",
+    type=click.Choice(COMPARISONS),
+    default=COMPARISONS[0],
     show_default=True,
     help="A beside B, A and B parted by a moving line, or B minus A.",
 )

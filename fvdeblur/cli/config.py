@@ -58,7 +58,8 @@ def read_defaults(
                         f"{shown(path)}: [{command}] has {key!r}, which is no option of that command"
                     )
                 name = str(option.name)
-                defaults.setdefault(command, {})[name] = _turned(option, value)
+                several = [value] if option.multiple and isinstance(value, str) else value
+                defaults.setdefault(command, {})[name] = _turned(option, several)
                 origins[command, name] = path
     return defaults, origins
 

@@ -10,7 +10,14 @@ import click
 
 from fvdeblur.cli.batch import closing_lines, run_one
 from fvdeblur.cli.messages import counted, shown
-from fvdeblur.cli.options import debug_option, identity_option, reading_options, restoring_options
+from fvdeblur.cli.options import (
+    choosing_options,
+    debug_option,
+    face_strength_option,
+    identity_option,
+    reading_options,
+    restoring_options,
+)
 from fvdeblur.errors import UsageError
 from fvdeblur.restoration.settings import Settings
 
@@ -49,15 +56,10 @@ if TYPE_CHECKING:
     "--template",
     help="Names of the files, with the fields person, track, frame, time, shot.  [default: {frame:06d}]",
 )
-@click.option(
-    "--faces",
-    default="all",
-    show_default=True,
-    metavar="WHICH",
-    help="all, largest, center, track:ID, like:PHOTO or unlike:PHOTO.",
-)
+@choosing_options
 @identity_option
 @restoring_options
+@face_strength_option
 @reading_options
 @debug_option
 def crops(
@@ -68,7 +70,6 @@ def crops(
     margin: float,
     kind: str,
     template: str | None,
-    faces: str,
     identity: str,
     quiet: bool,
     debug: bool,
@@ -83,7 +84,6 @@ def crops(
     from fvdeblur.restoration.alignment import Aligner
     from fvdeblur.restoration.crop_folder import check_template
     from fvdeblur.restoration.extraction import CropExtractor
-    from fvdeblur.restoration.selection import Selection
 
     chosen: dict[str, Any] = {
         "aligner": Aligner(mode, size, margin),
@@ -91,7 +91,6 @@ def crops(
         "template": check_template(
             template, kind
         ),  # what is wrong is better known before the networks are loaded
-        "faces": Selection.parse(faces),
     }
     extractor = CropExtractor(Settings(**values), embedder=None if identity == "shape" else identity)
     run_one(
@@ -111,6 +110,10 @@ def crop_lines(summary: CropSummary) -> list[str]:
         lines.append(f"  {frames}, {total} of {people} in {counted(summary.tracks, 'face track')}")
         lines.append(f"  {counted(summary.restored, 'face')} deblurred")
         lines.append(f"  people told apart by {summary.identity}")
+    if summary.fused:
+        lines.append(
+            f"  best shots made better from several frames: {len(summary.fused)}, in best/ as *-fused.png"
+        )
     if summary.left_alone:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(summary.left_alone.items()))
         lines.append(f"  left as they are: {reasons}")

@@ -15,6 +15,9 @@ Command = Callable[..., Any]
 PROGRESS_MODES = ("auto", "rich", "plain", "jsonl", "none")
 """How progress can be shown; ``auto`` is a bar on a terminal and plain lines elsewhere."""
 
+COMPARISONS = ("side-by-side", "split", "difference")
+"""How two videos can be compared: those of `fvdeblur.restoration.comparison`, which is not loaded for a help text."""
+
 debug_option = click.option("--debug", is_flag=True, help="Show where an error came from.")
 
 
@@ -57,8 +60,24 @@ _ENCODING = (
         "--crf", type=float, help="Quality of the encoder; smaller is better.  [default: by codec, H.264 17]"
     ),
     click.option("--preset", help="Speed of the encoder.  [default: by codec, H.264 fast]"),
+    click.option(
+        "--pix-fmt", metavar="NAME", help="Pixel format to encode (yuv420p10le).  [default: the source's]"
+    ),
+    click.option(
+        "--encoder-option",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Option of the encoder, by FFmpeg's name (tune=film); can be given several times.",
+    ),
 )
 _WORK = (
+    click.option(
+        "--hwaccel",
+        default=Settings.hwaccel,
+        show_default=True,
+        metavar="NAME",
+        help="Hardware that decodes: none, auto (what is there) or its name (cuda, vaapi, videotoolbox).",
+    ),
     click.option(
         "--detector", default=Settings.detector, show_default=True, help="auto, centerface or scrfd."
     ),
@@ -98,6 +117,38 @@ _RESTORING = (
         "--strength", type=float, default=Settings.strength, show_default=True, help="0 nothing, 1 all."
     ),
 )
+
+
+_CHOOSING = (
+    click.option(
+        "--faces",
+        multiple=True,
+        default=Settings.faces,
+        show_default=True,
+        metavar="WHICH",
+        help="all, largest, center, track:ID, like:PHOTO or unlike:PHOTO; several, or with commas between them.",
+    ),
+    click.option(
+        "--region",
+        multiple=True,
+        metavar="X,Y,W,H",
+        help="Leave faces alone whose centre lies elsewhere; pixels of the upright picture, or percent with %.",
+    ),
+    click.option(
+        "--exclude", multiple=True, metavar="X,Y,W,H", help="Leave faces alone whose centre lies there."
+    ),
+)
+face_strength_option = click.option(
+    "--face-strength",
+    multiple=True,
+    metavar="track:ID=STRENGTH",
+    help="The strength for one track, as analyze numbers them.",
+)
+
+
+def choosing_options(command: Command) -> Command:
+    """Add what every command takes that chooses faces; their names are those of `Settings`."""
+    return _with(_CHOOSING, command)
 
 
 def restoring_options(command: Command) -> Command:

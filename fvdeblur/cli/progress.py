@@ -148,14 +148,19 @@ class ProgressDisplay(Display):
         self, name: str, mode: str = "auto", source: str | None = None, bars: Bars | None = None
     ) -> None:
         self._name, self._mode, self._source = shown(name), mode, source or name
+        self._looking, self._paced = False, time.monotonic()
+        self._told = self._paced
         interval = JSON_INTERVAL if mode == "jsonl" else PLAIN_INTERVAL
         super().__init__(self._name, bars or frame_bars(mode), interval, rate=0.0, faces=0)
 
     def update(self, progress: Progress) -> None:
         """Show how far the run is."""
         done, total, faces = progress.frames, progress.total, progress.faces
-        seconds = time.monotonic() - self._began
-        rate = (done - progress.reused) / max(seconds, 1e-6)
+        if progress.first_pass != self._looking:
+            self._looking, self._paced = progress.first_pass, self._told  # the work goes at another pace
+        self._told = time.monotonic()
+        seconds = self._told - self._began
+        rate = (done - progress.reused) / max(self._told - self._paced, 1e-6)
         if self._mode == "jsonl":
             event = {
                 "event": "progress",
@@ -164,11 +169,13 @@ class ProgressDisplay(Display):
                 "total": total,
                 "faces": faces,
             }
-            line = json.dumps({**event, "seconds": round(seconds, 3)})
+            stage = {"first_pass": True} if progress.first_pass else {}
+            line = json.dumps({**event, **stage, "seconds": round(seconds, 3)})
         else:
             share = f" of {total}" if total else ""
             left = f", {max(0, total - done) / rate:.0f} s left" if total and rate else ""
-            line = f"{self._name}: {done}{share} frames, {rate:.1f} fps, {faces} faces{left}"
+            verb = "looked at " if progress.first_pass else ""
+            line = f"{self._name}: {verb}{done}{share} frames, {rate:.1f} fps, {faces} faces{left}"
         self._show(done, total, line, rate=rate, faces=faces)
 
 

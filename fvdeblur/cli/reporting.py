@@ -232,6 +232,9 @@ def summary_lines(summary: Summary, verbose: bool) -> list[str]:
         lines.append(
             f"  taken up: {summary.reused} of {counted(summary.segments, 'segment')} were done already"
         )
+    if summary.decoder:
+        encoded = f", encoded by {summary.encoder}" if summary.encoder else ""
+        lines.append(f"  decoded by {summary.decoder}{encoded}")
     lines += closing_lines(summary, summary.precision)
     if verbose:
         lines.append(f"  model {summary.model}, faces found by {summary.detector}")

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fvdeblur.errors import InputError, OutputError
+from fvdeblur.media.containers import CONTAINERS
 
 
 @contextmanager
@@ -39,9 +40,26 @@ def read_standard_input() -> Iterator[Path]:
         yield path
 
 
+def suffix_of_standard_output(output: str | None) -> str | None:
+    """The suffix that stands for the container of what goes to standard output: Matroska for ``-``, or as in ``-.y4m``.
+
+    None where the output is a file.
+    """
+    if output == "-":
+        return ".mkv"
+    if output is not None and output.startswith("-.") and output[1:].lower() in CONTAINERS:
+        return output[1:]
+    return None
+
+
 @contextmanager
-def write_standard_output() -> Iterator[Path]:
-    """Give a path for a Matroska file that is sent to standard output when the block ends without an error.
+def write_standard_output(suffix: str) -> Iterator[Path]:
+    """Give a path for a file that is sent to standard output when the block ends without an error.
+
+    Parameters
+    ----------
+    suffix
+        Its suffix, which stands for its container.
 
     Raises
     ------
@@ -51,7 +69,7 @@ def write_standard_output() -> Iterator[Path]:
     if sys.stdout.isatty():
         raise OutputError("-o -: standard output is a terminal; pipe it into a program or a file")
     with tempfile.TemporaryDirectory(prefix="fvdeblur-") as folder:
-        path = Path(folder, "standard output.mkv")
+        path = Path(folder, f"standard output{suffix}")
         yield path
         if not path.exists():
             return

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from fvdeblur.restoration.analysis import AnalysisSummary, FaceAnalyzer
     from fvdeblur.restoration.batch import Result, run_batch
     from fvdeblur.restoration.comparison import ComparisonSummary, compare
-    from fvdeblur.restoration.deblurrer import Deblurrer, Progress, Summary
+    from fvdeblur.restoration.deblurrer import Deblurrer
     from fvdeblur.restoration.extraction import CropExtractor, CropSummary
     from fvdeblur.restoration.inputs import Item, default_output, find_items, find_videos
     from fvdeblur.restoration.rendering import FaceRenderer, RenderSummary
     from fvdeblur.restoration.restorer import Restorer
-    from fvdeblur.restoration.selection import Selection
     from fvdeblur.restoration.settings import Settings
+    from fvdeblur.restoration.summary import Progress, Summary
     from fvdeblur.restoration.track_file import read_tracks
     from fvdeblur.restoration.weights import ModelCard, load_model, model_names
 
@@ -32,13 +32,12 @@ _HOMES = {
     "FaceRenderer": "rendering",
     "Item": "inputs",
     "ModelCard": "weights",
-    "Progress": "deblurrer",
+    "Progress": "summary",
     "RenderSummary": "rendering",
     "Restorer": "restorer",
     "Result": "batch",
-    "Selection": "selection",
     "Settings": "settings",
-    "Summary": "deblurrer",
+    "Summary": "summary",
     "compare": "comparison",
     "default_output": "inputs",
     "find_items": "inputs",
@@ -64,7 +63,6 @@ __all__ = [
     "RenderSummary",
     "Restorer",
     "Result",
-    "Selection",
     "Settings",
     "Summary",
     "compare",

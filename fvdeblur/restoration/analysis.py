@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import fvdeblur
-from fvdeblur.faces import face_size
-from fvdeblur.faces.identity import Embedder
+from fvdeblur.faces import Detector
+from fvdeblur.faces.identity import Embedder, FloatArray
 from fvdeblur.media import VideoInfo
 from fvdeblur.morphable.reader import FaceReader
-from fvdeblur.restoration.deblurrer import Progress, expected_frames
-from fvdeblur.restoration.observing import FaceObserver, ObservedFace, ObservedPicture, observed_row
+from fvdeblur.restoration.choice import Chooser, choose, portraits
+from fvdeblur.restoration.observing import LEFT_ALONE, FaceObserver, ObservedPicture, observed_row
 from fvdeblur.restoration.opening import open_detector, open_portrayer, open_settings
-from fvdeblur.restoration.people import People
+from fvdeblur.restoration.people import People, Portrayer
 from fvdeblur.restoration.restorer import device_name, select_device
 from fvdeblur.restoration.settings import Settings
 from fvdeblur.restoration.stages import in_stages, open_video
+from fvdeblur.restoration.stream import NOT_CHOSEN, TrackedPicture
+from fvdeblur.restoration.summary import Progress, expected_frames
+from fvdeblur.restoration.totals import Totals
 from fvdeblur.restoration.track_file import TracksWriter
 
 ANALYSIS_END = ".tracks.json"
@@ -80,7 +82,7 @@ class FaceAnalyzer:
     ----------
     settings
         How to work; single values can be given as keyword arguments instead. Only the part, the device, the detector,
-        the smallest face, the threads and whether to overwrite matter here.
+        the smallest face, which faces are chosen, the threads and whether to overwrite matter here.
     reader
         What reads the 3D faces; None: the released regressor, on the device of the settings.
     embedder
@@ -137,55 +139,100 @@ class FaceAnalyzer:
         OutputError
             The output cannot be written. Nothing stands under its name then.
         """
-        began = time.monotonic()
-        settings = self.settings
-        source = Path(path)
-        target = analysis_output(source) if output is None else Path(output)
-        people = People(self._portrayer)
-        totals = _Totals()
-        with (
-            open_video(source, settings) as reader,
-            TracksWriter(target, source, settings.overwrite) as writer,
-        ):
-            observer = FaceObserver(self._reader, people, reader.info.rotation, settings.min_face)
-            total = expected_frames(reader.info, settings.start, settings.end)
-            with closing(in_stages(reader, self._detector, observer)) as stream:
-                for seen in stream:
-                    decoded = seen.picture.decoded
-                    writer.add(
-                        decoded.index, decoded.time, [observed_row(face, coefficients) for face in seen.faces]
-                    )
-                    totals.add(seen)
-                    if progress is not None:
-                        progress(Progress(totals.frames, total, totals.faces))
-            persons = people.persons()
-            head = {
-                "source": source_row(reader.info, totals.frames, settings),
-                "analysis": {
-                    "fvdeblur": fvdeblur.__version__,
-                    "detector": self._detector.name,
-                    "identity": self._portrayer.name,
-                    "identity_threshold": self._portrayer.threshold,
-                    "min_face": settings.min_face,
-                },
-            }
-            writer.finish(head, totals.lists(persons))
-        return AnalysisSummary(
-            input=source,
-            output=target,
-            frames=totals.frames,
-            shots=len(totals.shots),
-            tracks=len(totals.tracks),
-            people=len(set(persons.values())),
-            faces=totals.faces,
-            remarks=dict(totals.remarks),
-            device=device_name(self._reader.device),
-            detector=self._detector.name,
-            identity=self._portrayer.name,
-            seconds=time.monotonic() - began,
-            damage=list(reader.damage),
-            notes=list(reader.notes),
+        return analyze_video(
+            Path(path),
+            analysis_output(path) if output is None else Path(output),
+            self.settings,
+            self._reader,
+            self._detector,
+            self._portrayer,
+            portraits=portraits(self.settings.wishes.photos, self._detector, self._portrayer),
+            coefficients=coefficients,
+            overwrite=self.settings.overwrite,
+            progress=progress,
         )
+
+
+def analyze_video(
+    source: Path,
+    target: Path,
+    settings: Settings,
+    face_reader: FaceReader,
+    detector: Detector,
+    portrayer: Portrayer,
+    *,
+    portraits: Mapping[Path, FloatArray],
+    coefficients: bool = False,
+    left: Container[str | None] = LEFT_ALONE,
+    overwrite: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> AnalysisSummary:
+    """Analyse one video; see `FaceAnalyzer.run`.
+
+    Parameters
+    ----------
+    source, target, coefficients, overwrite, progress
+        As there.
+    settings
+        How to work, and which faces are chosen.
+    face_reader, detector, portrayer
+        What reads the 3D faces, finds faces and tells people apart.
+    portraits
+        What the persons of the photographs look like that the settings name.
+    left
+        Remarks for which a face is written as to be left alone.
+    """
+    began = time.monotonic()
+    wishes = settings.wishes
+    people = People(portrayer)
+    with open_video(source, settings) as reader, TracksWriter(target, source, overwrite) as writer:
+        info = reader.info
+        wishes.boxes(info.display_width, info.display_height)
+        totals = Totals(info.display_width, info.display_height)
+        observer = FaceObserver(face_reader, people, info.rotation, settings.min_face)
+        placed = Chooser(replace(wishes, selections=()))
+        total = expected_frames(info, settings.start, settings.end)
+
+        def stage(pictures: Iterable[TrackedPicture]) -> Iterator[ObservedPicture]:
+            return observer(placed.over(pictures, info.rotation))
+
+        with closing(in_stages(reader, detector, stage)) as stream:
+            for seen in stream:
+                decoded = seen.picture.decoded
+                rows = [observed_row(face, coefficients, left) for face in seen.faces]
+                writer.add(decoded.index, decoded.time, rows)
+                totals.add(seen)
+                if progress is not None:
+                    progress(Progress(totals.frames, total, totals.faces))
+        persons = people.persons()
+        head = {
+            "source": source_row(info, totals.frames, settings),
+            "analysis": {
+                "fvdeblur": fvdeblur.__version__,
+                "detector": detector.name,
+                "identity": portrayer.name,
+                "identity_threshold": portrayer.threshold,
+                "min_face": settings.min_face,
+            },
+        }
+        chosen = choose(wishes, persons, totals.tracks, people, portraits)
+        writer.finish(head, totals.lists(persons, chosen, NOT_CHOSEN))
+    return AnalysisSummary(
+        input=source,
+        output=target,
+        frames=totals.frames,
+        shots=len(totals.shots),
+        tracks=len(totals.tracks),
+        people=len(set(persons.values())),
+        faces=totals.faces,
+        remarks=dict(totals.remarks),
+        device=device_name(face_reader.device),
+        detector=detector.name,
+        identity=portrayer.name,
+        seconds=time.monotonic() - began,
+        damage=list(reader.damage),
+        notes=list(reader.notes),
+    )
 
 
 def source_row(info: VideoInfo, frames: int, settings: Settings) -> dict[str, Any]:
@@ -202,82 +249,3 @@ def source_row(info: VideoInfo, frames: int, settings: Settings) -> dict[str, An
         "start": settings.start,
         "end": settings.end,
     }
-
-
-@dataclass
-class _Mean:
-    """Running figures of one track."""
-
-    shot: int
-    first: int
-    last: int
-    faces: int = 0
-    size: float = 0.0
-    measured: int = 0
-    sharpness: float = 0.0
-    level: float = 0.0
-
-    def add(self, frame: int, seen: ObservedFace) -> None:
-        self.last, self.faces = frame, self.faces + 1
-        self.size += face_size(seen.face.box)
-        if seen.blur is not None:
-            self.measured += 1
-            self.sharpness += seen.blur.sharpness
-            self.level += seen.blur.level
-
-
-class _Totals:
-    """What is counted over a whole video."""
-
-    def __init__(self) -> None:
-        self.frames = self.faces = 0
-        self.shots: list[dict[str, Any]] = []
-        self.tracks: dict[int, _Mean] = {}
-        self.remarks: Counter[str] = Counter()
-
-    def add(self, seen: ObservedPicture) -> None:
-        decoded, tracked = seen.picture.decoded, seen.picture.tracked
-        if tracked.starts_shot:
-            start = {"id": tracked.shot, "time": round(decoded.time, 6), "frame": decoded.index, "frames": 0}
-            self.shots.append(start)
-        self.shots[-1]["frames"] += 1
-        self.frames += 1
-        self.faces += len(seen.faces)
-        for face in seen.faces:
-            number = face.face.track
-            if number not in self.tracks:
-                self.tracks[number] = _Mean(tracked.shot, decoded.index, decoded.index)
-            self.tracks[number].add(decoded.index, face)
-            if face.remark is not None:
-                self.remarks[face.remark] += 1
-
-    def lists(self, persons: dict[int, int]) -> dict[str, list[dict[str, Any]]]:
-        """The short lists of a tracks file."""
-        tracks: list[dict[str, Any]] = [
-            {
-                "id": number,
-                "person": persons[number],
-                "leave": False,
-                "shot": mean.shot,
-                "first": mean.first,
-                "last": mean.last,
-                "faces": mean.faces,
-                "size": round(mean.size / mean.faces, 1),
-                "sharpness": round(mean.sharpness / mean.measured, 3) if mean.measured else None,
-                "level": round(mean.level / mean.measured, 2) if mean.measured else None,
-            }
-            for number, mean in sorted(self.tracks.items())
-        ]
-        own: dict[int, list[dict[str, Any]]] = {}
-        for row in tracks:
-            own.setdefault(row["person"], []).append(row)
-        people = [
-            {
-                "id": who,
-                "leave": False,
-                "tracks": [row["id"] for row in rows],
-                "faces": sum(row["faces"] for row in rows),
-            }
-            for who, rows in sorted(own.items())
-        ]
-        return {"persons": people, "tracks": tracks, "shots": self.shots}

@@ -1,24 +1,37 @@
-"""Many inputs, one after the other or in several processes, of which some may fail."""
+"""Many inputs, one after the other, in several processes or on several machines, of which some may fail."""
 
 from __future__ import annotations
 
 import os
+import platform
+import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
-from fvdeblur.errors import FvdeblurError
+from fvdeblur.cluster import ClusterWork, run_on_cluster
+from fvdeblur.errors import BusyError, FvdeblurError, UsageError
 from fvdeblur.folders import make_folders
 from fvdeblur.media.failures import shown
-from fvdeblur.processes import Report, Work, plain_error, run_jobs
-from fvdeblur.restoration.deblurrer import Deblurrer, Progress, Summary
+from fvdeblur.processes import Outcome, Report, Work, plain_error, run_jobs
+from fvdeblur.restoration.comparison import check_comparison, compare
+from fvdeblur.restoration.deblurrer import Deblurrer
 from fvdeblur.restoration.inputs import Item
 from fvdeblur.restoration.report import check_report
 from fvdeblur.restoration.settings import Settings
+from fvdeblur.restoration.summary import Progress, Summary
 
 Status = Literal["done", "skipped", "failed"]
+Tell = Callable[[Item, Progress], None] | None
+
+RELEASE_SECONDS = 120.0
+"""How long unfinished work may still be held by a process of a node that was lost."""
+
+APPEAR_SECONDS = 10.0
+"""How long what another machine wrote may take to be seen here."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +61,10 @@ def run_batch(
     settings: Settings,
     *,
     workers: int = 1,
+    cluster: str | None = None,
     skip_existing: bool = False,
     fail_fast: bool = False,
-    progress: Callable[[Item, Progress], None] | None = None,
+    progress: Tell = None,
 ) -> Generator[Result, None, None]:
     """Deblur inputs and yield how each ended, as they end.
 
@@ -64,6 +78,11 @@ def run_batch(
         How.
     workers
         Processes; each holds the model and takes its share of the processor's cores where ``settings.threads`` is 0.
+    cluster
+        Address of a Ray cluster, ``HOST:PORT`` or ``auto`` (the one that runs on this machine), that does the work
+        instead: each input is a task, done again where it fails or its node is lost. It takes ``settings.threads``
+        processors of its node (0: one) and, by ``settings.device``, a GPU. All nodes must see inputs and outputs under
+        the same paths; what a lost node had done is taken up then.
     skip_existing
         Whether inputs whose output is there already are passed over.
     fail_fast
@@ -74,12 +93,16 @@ def run_batch(
     Raises
     ------
     UsageError
-        A setting cannot be had on this machine.
+        A setting cannot be had on this machine, or the cluster cannot be reached.
     InputError
         The model's files are damaged.
     OutputError
         A folder for the outputs cannot be made.
     """
+    if cluster is not None and workers > 1:
+        raise UsageError(
+            "--ray and --workers exclude each other; a cluster has as many as its processors allow"
+        )
     todo = []
     for item in items:
         if skip_existing and os.path.lexists(item.target):
@@ -87,11 +110,18 @@ def run_batch(
         else:
             todo.append(item)
     wanted = {item.target.parent for item in todo if item.in_folder}
-    wanted |= {item.report.parent for item in todo if item.report is not None and len(items) > 1}
+    if len(items) > 1:
+        wanted |= {item.report.parent for item in todo if item.report is not None}
+        wanted |= {item.comparison.parent for item in todo if item.comparison is not None}
     make_folders(sorted(wanted))
     workers = min(workers, len(todo))
-    work = _in_processes if workers > 1 else _here
-    with closing(work(todo, settings, workers, progress)) as results:
+    if cluster is not None:
+        running = _on_cluster(todo, settings, cluster, progress)
+    elif workers > 1:
+        running = _in_processes(todo, settings, workers, progress)
+    else:
+        running = _here(todo, settings, progress)
+    with closing(running) as results:
         for result in results:
             yield result
             if fail_fast and result.status == "failed":
@@ -103,20 +133,36 @@ def deblur_item(
 ) -> Summary:
     """Deblur one input, whatever its kind."""
     if item.kind == "photograph":
-        return deblurrer.photograph(item.source, item.target)
+        return deblurrer.image(item.source, item.target)
     if item.kind == "sequence":
         return deblurrer.sequence(item.pictures, item.target, source=item.source, progress=progress)
+    settings = deblurrer.settings
     if item.report is not None:
-        check_report(item.report, item.source, item.target, deblurrer.settings.overwrite)
-    summary = deblurrer.run(item.source, item.target, progress=progress)
+        check_report(item.report, item.source, item.target, settings.overwrite)
+    if item.comparison is not None:
+        check_comparison(item.comparison, item.source, item.target, settings.overwrite)
+    summary = deblurrer.video(item.source, item.target, progress=progress)
+    if item.comparison is not None:
+        compared = compare(
+            item.source,
+            item.target,
+            item.comparison,
+            mode=item.comparison_mode,
+            start=settings.start,
+            end=settings.end,
+            trimmed=True,
+            threads=settings.threads,
+            overwrite=settings.overwrite,
+        )
+        where = shown(item.comparison)
+        more = [f"compared with the input in {where}", *(f"{where}: {note}" for note in compared.notes)]
+        summary = replace(summary, notes=[*summary.notes, *more])
     if item.report is not None:
         deblurrer.report(summary, item.report)
     return summary
 
 
-def _here(
-    items: Sequence[Item], settings: Settings, _: int, progress: Callable[[Item, Progress], None] | None
-) -> Generator[Result, None, None]:
+def _here(items: Sequence[Item], settings: Settings, progress: Tell) -> Generator[Result, None, None]:
     if not items:
         return
     deblurrer = Deblurrer(settings)
@@ -129,16 +175,51 @@ def _here(
 
 
 def _in_processes(
-    items: Sequence[Item], settings: Settings, workers: int, progress: Callable[[Item, Progress], None] | None
+    items: Sequence[Item], settings: Settings, workers: int, progress: Tell
 ) -> Generator[Result, None, None]:
     if not settings.threads:
         settings = replace(settings, threads=max(1, (os.cpu_count() or 1) // workers))
+    yield from _results(run_jobs(partial(_prepare, settings), items, workers, partial(_tell, progress)))
 
-    def report(told: tuple[Item, Progress]) -> None:
-        if progress is not None:
-            progress(*told)
 
-    with closing(run_jobs(partial(_prepare, settings), items, workers, report)) as outcomes:
+def _on_cluster(
+    items: Sequence[Item], settings: Settings, address: str, progress: Tell
+) -> Generator[Result, None, None]:
+    if settings.device.startswith("cuda:"):
+        raise UsageError(f"--device {settings.device}: Ray chooses among a node's GPUs; give --device cuda")
+    if not items:
+        return
+    settings = replace(settings, threads=settings.threads or 1)
+    outcomes = run_on_cluster(
+        partial(_prepare_on_node, settings, os.getcwd()),
+        items,
+        address,
+        partial(_tell, progress),
+        processors=settings.threads,
+        gpus={"auto": "any", "cpu": None}.get(settings.device, "all"),
+    )
+    with closing(_results(outcomes)) as results:
+        for result in results:
+            if result.status == "done" and not _appears(result.item.target):
+                text = (
+                    f"{shown(result.item.source)}: its output was written, but not to this machine; {_SHARED}"
+                )
+                yield Result(result.item, "failed", error=FvdeblurError(text))
+            else:
+                yield result
+
+
+_SHARED = "a Ray cluster needs storage that all nodes see under the same paths"
+
+
+def _tell(progress: Tell, told: tuple[Item, Progress]) -> None:
+    if progress is not None:
+        progress(*told)
+
+
+def _results(outcomes: Generator[Outcome[Item], None, None]) -> Generator[Result, None, None]:
+    """How inputs ended that other processes worked on."""
+    with closing(outcomes):
         for outcome in outcomes:
             if outcome.error is not None:
                 where = shown(outcome.job.source)
@@ -157,3 +238,39 @@ def _prepare(settings: Settings) -> Work:
         return deblur_item(deblurrer, item, lambda progress: report((item, progress)))
 
     return work
+
+
+def _prepare_on_node(settings: Settings, folder: str) -> ClusterWork:
+    """What a process of a cluster's node does with an item; relative paths start in a folder."""
+    with suppress(OSError):  # where it is not there, absolute paths may be
+        os.chdir(folder)
+    deblurrer = Deblurrer(settings)
+    # An earlier attempt may have written the output and been lost before it could say so.
+    again = deblurrer.with_settings(replace(settings, overwrite=True))
+
+    def work(item: Any, report: Report, attempt: int) -> Summary:
+        if not all(path.exists() for path in item.pictures or [item.source]):
+            raise UsageError(f"{shown(item.source)}: is not there on the node {platform.node()}; {_SHARED}")
+        worker = deblurrer if attempt == 1 else again
+        until = time.monotonic() + RELEASE_SECONDS
+        while True:
+            try:
+                return deblur_item(worker, item, lambda progress: report((item, progress)))
+            except BusyError:
+                if attempt == 1 or time.monotonic() > until:
+                    raise
+                time.sleep(1)
+
+    return work
+
+
+def _appears(path: Path) -> bool:
+    """Whether a file that another machine wrote can be seen here, be it after a while."""
+    until = time.monotonic() + APPEAR_SECONDS
+    while not os.path.lexists(path):
+        if time.monotonic() > until:
+            return False
+        with suppress(OSError):
+            os.listdir(path.parent)  # lets network file systems look again
+        time.sleep(0.2)
+    return True

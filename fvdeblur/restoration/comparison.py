@@ -25,11 +25,11 @@ from fvdeblur.media import DecodedFrame, FramePlanes, VideoInfo, VideoReader, Vi
 from fvdeblur.media.failures import shown, writing
 from fvdeblur.media.target import check_free
 from fvdeblur.restoration.crop_folder import write_picture
-from fvdeblur.restoration.deblurrer import Progress, expected_frames
+from fvdeblur.restoration.summary import Progress, expected_frames
 
 Picture = NDArray[np.uint8]
 
-MODES = ("side", "split", "difference")
+MODES = ("side-by-side", "split", "difference")
 REFERENCES = ("A", "B")
 PICTURES = (".png", ".jpg", ".webp")
 """Suffixes of outputs that are sheets; others are videos."""
@@ -78,10 +78,11 @@ def compare(
     second: str | Path,
     output: str | Path,
     *,
-    mode: str = "side",
+    mode: str = "side-by-side",
     reference: str | None = None,
     start: float | None = None,
     end: float | None = None,
+    trimmed: bool = False,
     threads: int = 0,
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
@@ -95,12 +96,14 @@ def compare(
     output
         A picture (`PICTURES`): a sheet of some frames; else a video, with the sound and the rest of A.
     mode
-        ``side``: A left, B right; ``split``: A left and B right of a line, which moves in a video; ``difference``:
-        B minus A, `GAIN` times as strong, around a middle grey.
+        ``side-by-side``: A left, B right; ``split``: A left and B right of a line, which moves in a video;
+        ``difference``: B minus A, `GAIN` times as strong, around a middle grey.
     reference
         ``A`` or ``B``: that one is the truth, and PSNR and SSIM of the other are measured.
     start, end
         Part to compare, in seconds.
+    trimmed
+        Whether B holds that part of A alone and begins anew at its own time, as ``fvdeblur run --start`` writes it.
     threads
         Threads of decoder and encoder; 0: chosen by the libraries.
     overwrite
@@ -128,7 +131,9 @@ def compare(
     count, unpaired = 0, [0, 0]
     with (
         VideoReader(one, start=start, end=end, threads=threads) as reader,
-        VideoReader(two, start=start, end=end, threads=threads) as other,
+        VideoReader(
+            two, start=None if trimmed else start, end=None if trimmed else end, threads=threads
+        ) as other,
     ):
         info = reader.info
         sizes = [(each.display_width, each.display_height) for each in (info, other.info)]
@@ -144,7 +149,7 @@ def compare(
         total = expected_frames(info, start, end)
         with _sink(target, info, mode, (start, end), threads, overwrite) as sink:
             tolerance = 0.4 / float(info.average_rate or 25)
-            with closing(_pairs(reader, other, tolerance, unpaired)) as pairs:
+            with closing(_pairs(reader, other, tolerance, trimmed, unpaired)) as pairs:
                 for mine, theirs in pairs:
                     a = FramePlanes(mine.frame, info.rotation).picture()
                     b = FramePlanes(theirs.frame, other.info.rotation).picture()
@@ -181,17 +186,28 @@ def compare(
     )
 
 
+def check_comparison(path: Path, source: Path, target: Path, overwrite: bool) -> None:
+    """Raise UsageError where a comparison of a source with a target must not be written to a path."""
+    if os.path.realpath(path) in (os.path.realpath(source), os.path.realpath(target)):
+        raise UsageError(
+            f"{shown(path)}: is the input or the output; choose another name with --compare-output"
+        )
+    check_free(path, overwrite, "--compare-output")
+
+
 def _pairs(
-    first: VideoReader, second: VideoReader, tolerance: float, unpaired: list[int]
+    first: VideoReader, second: VideoReader, tolerance: float, aligned: bool, unpaired: list[int]
 ) -> Generator[tuple[DecodedFrame, DecodedFrame], None, None]:
-    """Frames of the same time; the others are counted."""
+    """Frames of the same time, counted from the first of each where they are aligned; the others are counted."""
     with closing(iter(first)) as mine, closing(iter(second)) as theirs:
         one, two = next(mine, None), next(theirs, None)
+        shift = one.time - two.time if aligned and one is not None and two is not None else 0.0
         while one is not None and two is not None:
-            if abs(one.time - two.time) <= tolerance:
+            apart = one.time - two.time - shift
+            if abs(apart) <= tolerance:
                 yield one, two
                 one, two = next(mine, None), next(theirs, None)
-            elif one.time < two.time:
+            elif apart < 0:
                 unpaired[0] += 1
                 one = next(mine, None)
             else:
@@ -203,7 +219,7 @@ def _pairs(
 
 def _compose(a: Picture, b: Picture, mode: str, seconds: float | None) -> Picture:
     """The comparison of a frame; ``seconds`` moves the line, None: it stands in the middle."""
-    if mode == "side":
+    if mode == "side-by-side":
         return np.concatenate([a, b], axis=1)
     if mode == "difference":
         return np.clip(128 + GAIN * (b.astype(np.int16) - a), 0, 255).astype(np.uint8)
@@ -293,7 +309,7 @@ class _Video:
         aspect: Fraction = info.sample_aspect_ratio
         changed = dataclasses.replace(
             info,
-            width=self._even[0] * (2 if mode == "side" else 1),
+            width=self._even[0] * (2 if mode == "side-by-side" else 1),
             height=self._even[1],
             pix_fmt="yuv420p",
             bit_depth=8,
@@ -303,7 +319,7 @@ class _Video:
             color_space=1,  # BT.709, in which the frames are written
             color_range=1,  # limited
         )
-        self._sides = mode == "side"
+        self._sides = mode == "side-by-side"
         self._writer = VideoWriter(
             path, changed, start=part[0], end=part[1], threads=threads, overwrite=overwrite
         )

@@ -10,25 +10,22 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
 import av
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from fvdeblur.errors import OutputError, UsageError
 from fvdeblur.media.failures import shown, writing
+from fvdeblur.restoration.fusion import fuse
 from fvdeblur.restoration.people import ENDED
-
-Picture = NDArray[np.uint8]
+from fvdeblur.restoration.picture_files import SHOWN, Picture, read_picture, sheet_row, write_picture
 
 FORMATS = ("png", "jpg", "webp", "video")
-QUALITIES = {"png": [], "jpg": [cv2.IMWRITE_JPEG_QUALITY, 95], "webp": [cv2.IMWRITE_WEBP_QUALITY, 95]}
 VIDEO_SUFFIX, VIDEO_OPTIONS = ".mp4", {"crf": "14", "preset": "fast"}
 
 TEMPLATES = {"video": "track-{track:03d}"}
@@ -36,17 +33,13 @@ TEMPLATE = "{frame:06d}"
 """Names of the files, without their suffixes."""
 
 INDEX_CSV, INDEX_JSONL, BEST, SHEET = "index.csv", "index.jsonl", "best", "contact-sheet.png"
+FUSED = "-fused"
 COLUMNS = ("file", "person", "track", "frame", "time", "left", "top", "right", "bottom")
 FIGURES = ("pitch", "yaw", "roll", "sharpness_before", "sharpness_after")
 POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 
-SHOWN = 8
-"""Crops of a person on the contact sheet: the best shot, and others evenly spread."""
-
 MOST_PEOPLE = 50
 """The contact sheet shows so many people, those with most crops."""
-
-TILE = 160
 
 
 def check_template(template: str | None, kind: str) -> str:
@@ -75,16 +68,28 @@ def check_template(template: str | None, kind: str) -> str:
     return template
 
 
+KEPT = 8
+"""A track's best shot can be fused from so many of its best crops."""
+
+
 @dataclass
 class _Track:
-    """What has been written of a track so far."""
+    """What has been written of a track so far; ``kept`` has the worth of its best crops, by the number of the file."""
 
-    best: float = -1.0
+    kept: dict[int, float] = field(default_factory=dict)
     container: Any = None
     stream: Any = None
     start: int = 0
     last: int = 0
     shot: int = 0
+
+    @property
+    def best(self) -> float:
+        return max(self.kept.values())
+
+    def best_first(self) -> list[str]:
+        """Names of the files of the best crops."""
+        return [f"best-{slot}.png" for slot in sorted(self.kept, key=lambda slot: -self.kept[slot])]
 
 
 class CropFolder:
@@ -102,6 +107,11 @@ class CropFolder:
         Of the timestamps of videos.
     overwrite
         Whether a folder that was written before may be replaced.
+
+    Attributes
+    ----------
+    fused
+        The persons whose best shot could be made better by others of its track (`fvdeblur.restoration.fusion`).
 
     Raises
     ------
@@ -132,6 +142,7 @@ class CropFolder:
             self._partial.chmod(0o755)
             self._rows: TextIO = (self._partial / "rows").open("w+", encoding="utf-8", newline="\n")
         self._tracks: dict[int, _Track] = {}
+        self.fused: list[int] = []
 
     def __enter__(self) -> CropFolder:
         return self
@@ -171,9 +182,12 @@ class CropFolder:
             else:
                 write_picture(self._home(number) / f"{row['frame']}{self._suffix}", crop)
             track.last, track.shot = row["frame"], row["shot"]
-            if worth > track.best:
-                track.best = worth
-                write_picture(self._home(number) / "best.png", crop)
+            slot = (
+                len(track.kept) if len(track.kept) < KEPT else min(track.kept, key=lambda at: track.kept[at])
+            )
+            if slot not in track.kept or worth > track.kept[slot]:
+                track.kept[slot] = worth
+                write_picture(self._home(number) / f"best-{slot}.png", crop)
             self._rows.write(json.dumps(row) + "\n")
 
     def end_tracks(self, frame: int, shot: int) -> None:
@@ -204,7 +218,12 @@ class CropFolder:
             for who in counts:
                 own = [number for number in self._tracks if persons.get(number) == who]
                 best = max(own, key=lambda number: self._tracks[number].best)
-                (self._home(best) / "best.png").rename(self._partial / BEST / f"{_folder(who)}.png")
+                files = [self._home(best) / name for name in self._tracks[best].best_first()]
+                fused = fuse([read_picture(file) for file in files])
+                if fused is not None:
+                    write_picture(self._partial / BEST / f"{_folder(who)}{FUSED}.png", fused)
+                    self.fused.append(who)
+                files[0].rename(self._partial / BEST / f"{_folder(who)}.png")
             self._write_sheet(counts)
             self._rows.close()
             (self._partial / "rows").unlink()
@@ -284,7 +303,7 @@ class CropFolder:
                         tiles[who].append(self._partial / row["file"])
                     seen[who] += 1
         rows = [
-            _sheet_row(tiles[who], f"{_folder(who)}: {counts[who]} crops, best first", self._kind != "video")
+            sheet_row(tiles[who], f"{_folder(who)}: {counts[who]} crops, best first", self._kind != "video")
             for who in people
         ]
         write_picture(self._partial / SHEET, np.concatenate(rows))
@@ -323,27 +342,3 @@ def _cells(row: dict[str, Any]) -> list[Any]:
         *figures,
         *(v for point in points for v in point),
     ]
-
-
-def _sheet_row(paths: list[Path], title: str, full: bool) -> Picture:
-    """Tiles side by side under a title, uint8 [TILE + 24, W, 3]."""
-    row = np.full((TILE + 24, (SHOWN if full else 1) * TILE, 3), 24, np.uint8)
-    row = np.pad(row, ((0, 0), (0, max(0, 2 * TILE - row.shape[1])), (0, 0)), constant_values=24)
-    for place, path in enumerate(paths[:SHOWN]):
-        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if picture is not None:
-            shrinks = picture.shape[0] > TILE
-            tile = cv2.resize(
-                picture, (TILE, TILE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-            )
-            row[24:, place * TILE : (place + 1) * TILE] = tile[..., ::-1]
-    cv2.putText(row, title, (6, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (230, 230, 230), 1, cv2.LINE_AA)
-    return row
-
-
-def write_picture(path: Path, picture: Picture) -> None:
-    """Write uint8 [H, W, 3], R'G'B', in the format of the suffix."""
-    done, data = cv2.imencode(path.suffix, picture[..., ::-1], QUALITIES[path.suffix[1:]])
-    if not done:
-        raise OutputError(f"{shown(path)}: cannot be written as {path.suffix[1:]}; choose another format")
-    path.write_bytes(data.tobytes())

@@ -21,6 +21,9 @@ CONTEXT = 1.8
 MASK_FULL, MASK_ZERO = 0.66, 0.96
 """The blend mask is 1 up to the first and 0 from the second distance on, in units of half the crop's side."""
 
+SPARED_EDGE = 0.15
+"""Around a face that is to stay as it is, in units of half its box."""
+
 
 @dataclass(frozen=True)
 class CropPlan:
@@ -100,6 +103,37 @@ def _mask_total(plan: CropPlan, others: Sequence[CropPlan]) -> FloatArray | None
                 y0 - other.top : y1 - other.top, x0 - other.left : x1 - other.left
             ]
     return total
+
+
+def spared(plan: CropPlan, own: FloatArray, others: Sequence[FloatArray]) -> FloatArray:
+    """How much of a crop's change is kept where other faces are to stay as they are.
+
+    Parameters
+    ----------
+    plan
+        The crop.
+    own, others
+        Boxes [x0, y0, x1, y1] of its face and of the other faces, in pixels of the picture.
+
+    Returns
+    -------
+    float32 [size, size] in 0..1: 0 within the ellipse of another box, growing to 1 over the next `SPARED_EDGE` of it;
+    but 1 within the own, which stands in front as far as anybody knows.
+    """
+    kept = np.ones((plan.size, plan.size), np.float32)
+    for box in others:
+        kept = np.minimum(kept, np.clip((_ellipse(plan, box) - 1) / SPARED_EDGE, 0, 1))
+    return np.maximum(kept, np.clip((1 + SPARED_EDGE - _ellipse(plan, own)) / SPARED_EDGE, 0, 1))
+
+
+def _ellipse(plan: CropPlan, box: FloatArray) -> FloatArray:
+    """Distance of a crop's pixels from the middle of a box, 1 on the ellipse within it: float32 [size, size]."""
+    step = plan.side / plan.size
+    axes = []
+    for start, low, high in ((plan.left, box[0], box[2]), (plan.top, box[1], box[3])):
+        places = start + step * (np.arange(plan.size) + 0.5)
+        axes.append((places - (low + high) / 2) / max(1.0, (high - low) / 2))
+    return np.hypot(axes[0][None, :], axes[1][:, None]).astype(np.float32)
 
 
 def overlaps(planes: FramePlanes, plan: CropPlan) -> bool:

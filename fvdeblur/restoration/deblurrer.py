@@ -1,17 +1,23 @@
-"""The one door of the product: a video file in, the same video with sharper faces out."""
+"""The one door of the product: videos, frames and photographs in, the same with sharper faces out."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
-from fvdeblur.media import VideoInfo, can_copy
+import numpy as np
+from numpy.typing import NDArray
+
+from fvdeblur.errors import UsageError
+from fvdeblur.media import can_copy
+from fvdeblur.media.failures import shown
 from fvdeblur.media.segments import SegmentWriter
+from fvdeblur.restoration.arrays import restored_arrays
+from fvdeblur.restoration.first_pass import FirstPass
 from fvdeblur.restoration.inputs import default_output
 from fvdeblur.restoration.opening import open_detector, open_settings
 from fvdeblur.restoration.photographs import PhotographRestorer
@@ -19,89 +25,26 @@ from fvdeblur.restoration.report import Report, write_report
 from fvdeblur.restoration.restorer import Restorer
 from fvdeblur.restoration.resuming import Tally
 from fvdeblur.restoration.segmented import SegmentedWork
-from fvdeblur.restoration.settings import Settings
+from fvdeblur.restoration.settings import Settings, SettingValues
 from fvdeblur.restoration.stages import open_video
+from fvdeblur.restoration.summary import Cancelling, Progress, Summary, check_cancelled, expected_frames
 
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is.
-
-    Attributes
-    ----------
-    frames
-        Frames written.
-    total
-        Frames expected; None where the file does not say.
-    faces
-        Faces restored so far, counted in every frame.
-    reused
-        How many of the frames an earlier run had written.
-    """
-
-    frames: int
-    total: int | None
-    faces: int
-    reused: int = 0
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a run did.
-
-    Attributes
-    ----------
-    input, output
-        The files.
-    frames
-        Frames written.
-    people
-        Number of face tracks.
-    restored
-        Faces restored, counted in every frame.
-    left_alone
-        Faces left alone, counted in every frame, by reason.
-    copied
-        The streams were copied as they are, because no face was changed.
-    model, device, precision, detector
-        What really ran.
-    damage
-        What of the input could not be decoded.
-    notes
-        What else the user should know.
-    seconds
-        Wall-clock time.
-    segments
-        How many segments the video was written in; 0 for pictures.
-    reused
-        How many of them an earlier run had finished that was stopped.
-    """
-
-    input: Path
-    output: Path
-    frames: int
-    people: int
-    restored: int
-    left_alone: dict[str, int]
-    copied: bool
-    model: str
-    device: str
-    precision: str
-    detector: str
-    seconds: float
-    damage: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    segments: int = 0
-    reused: int = 0
+if TYPE_CHECKING:
+    from fvdeblur.restoration.alignment import Aligner
+    from fvdeblur.restoration.extraction import CropSummary
 
 
 class Deblurrer:
-    """Deblurs the faces of videos; the model is loaded once and serves any number of files.
+    """Deblurs the faces of videos, frames and photographs; the model is loaded once and serves any number of them.
+
+    All methods may be called from several threads at once, and give what they would give one after the other: what
+    they share (the network, the detector, the settings) is not changed by them.
 
     Parameters
     ----------
     settings
-        How to work; single values can be given as keyword arguments instead.
+        How to work; single values of `Settings` can be given as keyword arguments instead. Of them, ``threads`` alone
+        reaches farther than this object: it is PyTorch's number for the whole process.
 
     Raises
     ------
@@ -113,10 +56,11 @@ class Deblurrer:
     Examples
     --------
     >>> from fvdeblur import Deblurrer
-    >>> summary = Deblurrer(strength=0.8).run("clip.mp4")  # doctest: +SKIP
+    >>> deblurrer = Deblurrer(model="fvd", device="cpu", strength=0.8)  # doctest: +SKIP
+    >>> summary = deblurrer.video("clip.mp4", "sharp.mp4")  # doctest: +SKIP
     """
 
-    def __init__(self, settings: Settings | None = None, **values: object) -> None:
+    def __init__(self, settings: Settings | None = None, **values: Unpack[SettingValues]) -> None:
         self.settings = open_settings(settings, values)
         self._restorer = Restorer(self.settings.model, self.settings.device, self.settings.precision)
         self._detector = open_detector(self.settings, self._restorer.device)
@@ -127,12 +71,13 @@ class Deblurrer:
         other.settings = settings
         return other
 
-    def run(
+    def video(
         self,
         path: str | Path,
         output: str | Path | None = None,
         *,
         progress: Callable[[Progress], None] | None = None,
+        cancelled: Cancelling | None = None,
     ) -> Summary:
         """Deblur one video.
 
@@ -144,6 +89,8 @@ class Deblurrer:
             Where to write; None: ``<stem>.deblurred<suffix>`` beside the input.
         progress
             Called after every frame written.
+        cancelled
+            Asked after every frame written; where it says yes, the work stops.
 
         Raises
         ------
@@ -153,6 +100,8 @@ class Deblurrer:
             The input cannot be read as a video.
         OutputError
             The output cannot be written. Nothing stands under its name then.
+        CancelledError
+            ``cancelled`` said yes. Nothing stands under the output's name.
 
         Whatever stops the work, finished segments of it are kept in ``<output>.partial``, of which the error's text
         (or, where it is none of this package, a note of it) tells; the same call takes them up.
@@ -163,22 +112,24 @@ class Deblurrer:
         target = default_output(source) if output is None else Path(output)
         with (
             open_video(source, settings) as reader,
-            SegmentWriter(
-                target,
-                reader,
-                codec=settings.codec,
-                crf=settings.crf,
-                preset=settings.preset,
-                threads=settings.threads,
-                overwrite=settings.overwrite,
-            ) as writer,
+            SegmentWriter(target, reader, **settings.encoding) as writer,
         ):
-            work = SegmentedWork(source, reader, writer, self._restorer, self._detector, settings)
             total = expected_frames(reader.info, settings.start, settings.end)
+
+            def looking(seen: Progress) -> None:
+                if progress is not None:
+                    progress(replace(seen, total=total, first_pass=True))
+                check_cancelled(cancelled, shown(source), 0)
+
+            choosing = self._first_pass()
+            work = SegmentedWork(
+                source, reader, writer, self._restorer, self._detector, settings, choosing, looking
+            )
 
             def told() -> None:
                 if progress is not None:
                     progress(Progress(work.written, total, work.tally.restored, work.begun_with))
+                check_cancelled(cancelled, shown(source), work.written)
 
             if work.reused:
                 told()
@@ -201,28 +152,115 @@ class Deblurrer:
             notes=[*reader.notes, *work.notes, *writer.notes],
             segments=writer.segments,
             reused=work.reused,
+            decoder=reader.decoder,
+            encoder="" if unchanged else writer.encoder,
         )
 
-    def photograph(self, path: str | Path, output: str | Path | None = None) -> Summary:
-        """Deblur one photograph; its other data (EXIF, ICC profile, transparency) are kept.
+    def frames(
+        self,
+        frames: Iterable[NDArray[np.uint8]],
+        *,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Generator[NDArray[np.uint8], None, None]:
+        """Deblur frames that come from anywhere, and yield them in order as they are done.
+
+        They are taken from the iterable in the thread that takes the results, at most 20 ahead of the one that is
+        yielded, and cuts are found in them as in a video. To stop, leave the loop or close the generator.
 
         Parameters
         ----------
-        path
-            A picture in a format of `fvdeblur.media.photograph.Photograph`.
+        frames
+            The frames of one video in order: uint8 [H, W, 3] each, R'G'B', upright, all of one size. They are not
+            changed. The rate does not matter.
+        progress
+            Called before every frame yielded.
+
+        Yields
+        ------
+        As many frames as came in, uint8 [H, W, 3], new arrays; without a face that is restored, equal to what came in.
+
+        Raises
+        ------
+        UsageError
+            A setting was given that holds for files alone (an encoding, a part, tracks), or a frame is no such array.
+        InputError
+            A frame differs in size from the first.
+        """
+        return restored_arrays(frames, self._restorer, self._detector, self.settings, progress)
+
+    @overload
+    def image(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]: ...
+
+    @overload
+    def image(self, picture: str | Path, output: str | Path | None = None) -> Summary: ...
+
+    def image(
+        self, picture: NDArray[np.uint8] | str | Path, output: str | Path | None = None
+    ) -> NDArray[np.uint8] | Summary:
+        """Deblur one picture.
+
+        A single picture shows no motion, so that less can be done for it than for the frames of a video.
+
+        Parameters
+        ----------
+        picture
+            An array uint8 [H, W, 3], R'G'B', upright; or a file in a format of
+            `fvdeblur.media.photograph.Photograph`, whose other data (EXIF, ICC profile, transparency) are kept.
         output
-            Where to write; None: ``<stem>.deblurred<suffix>`` beside the input. The suffix decides the format.
+            Where to write what a file gives; None: ``<stem>.deblurred<suffix>`` beside it. The suffix decides the
+            format.
+
+        Returns
+        -------
+        For an array, a new one; for a file, what was done.
 
         Raises
         ------
         UsageError, InputError, OutputError
-            As `run`.
+            As `video` and `frames`.
         """
+        if isinstance(picture, np.ndarray):
+            if output is not None:
+                raise UsageError("an array is given back, not written; leave out the output")
+            (restored,) = self.frames([picture])
+            return restored
         began = time.monotonic()
-        target = default_output(path) if output is None else Path(output)
+        target = default_output(picture) if output is None else Path(output)
         restorer = PhotographRestorer(self._restorer, self._detector, self.settings)
-        tally, notes, copied = restorer.photograph(Path(path), target)
-        return self._summary(Path(path), target, 1, tally, began, copied=copied, notes=notes)
+        tally, notes, copied = restorer.photograph(Path(picture), target)
+        return self._summary(Path(picture), target, 1, tally, began, copied=copied, notes=notes)
+
+    def crops(
+        self,
+        path: str | Path,
+        folder: str | Path | None = None,
+        *,
+        aligner: Aligner | None = None,
+        kind: str = "png",
+        template: str | None = None,
+        faces: str | Sequence[str] | None = None,
+        progress: Callable[[Progress], None] | None = None,
+        cancelled: Cancelling | None = None,
+    ) -> CropSummary:
+        """Write the deblurred faces of one video as pictures, a folder a person.
+
+        Parameters
+        ----------
+        path, folder, aligner, kind, template, faces, progress, cancelled
+            As of `fvdeblur.restoration.CropExtractor.run`.
+
+        Raises
+        ------
+        UsageError, InputError, OutputError, CancelledError
+            As `fvdeblur.restoration.CropExtractor.run`.
+        """
+        from fvdeblur.restoration.extraction import CropExtractor
+
+        embedder = None if self.settings.identity == "shape" else self.settings.identity
+        opened = self._restorer, self._detector
+        extractor = CropExtractor(self.settings, embedder=embedder, opened=opened)
+        chosen: dict[str, Any] = {"aligner": aligner, "kind": kind, "template": template, "faces": faces}
+        return extractor.run(path, folder, **chosen, progress=progress, cancelled=cancelled)
 
     def sequence(
         self,
@@ -231,6 +269,7 @@ class Deblurrer:
         *,
         source: str | Path | None = None,
         progress: Callable[[Progress], None] | None = None,
+        cancelled: Cancelling | None = None,
     ) -> Summary:
         """Deblur pictures as the frames of one video, written with their names to a folder.
 
@@ -244,11 +283,13 @@ class Deblurrer:
             What to name as the input in the summary; None: the first picture's folder.
         progress
             Called after every picture written.
+        cancelled
+            Asked after every picture written; where it says yes, the work stops and nothing is left of it.
 
         Raises
         ------
-        UsageError, InputError, OutputError
-            As `run`.
+        UsageError, InputError, OutputError, CancelledError
+            As `video`.
         """
         began = time.monotonic()
         restorer = PhotographRestorer(self._restorer, self._detector, self.settings)
@@ -257,17 +298,25 @@ class Deblurrer:
         def done(count: int, tally: Tally) -> None:
             if progress is not None:
                 progress(Progress(count, len(pictures), tally.restored))
+            check_cancelled(cancelled, shown(output), count)
 
         tally, notes = restorer.sequence(pictures, Path(output), done)
         named = Path(source) if source is not None else pictures[0].parent
         return self._summary(named, Path(output), len(pictures), tally, began, notes=notes)
 
     def report(self, summary: Summary, path: str | Path) -> Report:
-        """Write a page about a run of `run`: faces before and after, sharpness over time, hashes, settings, versions.
+        """Write a page about a run of `video`: faces before and after, sharpness over time, hashes, settings, versions.
 
         See `fvdeblur.restoration.report.write_report`.
         """
         return write_report(path, summary, self.settings, self._detector)
+
+    def _first_pass(self) -> FirstPass | None:
+        """What chooses the faces of a video before the work, where that must be."""
+        if not self.settings.wishes.first_pass:
+            return None
+        restorer = self._restorer
+        return FirstPass(self.settings, self._detector, restorer.device, restorer.reader)
 
     def _summary(
         self,
@@ -293,11 +342,3 @@ class Deblurrer:
             seconds=time.monotonic() - began,
             **{"copied": False, **more},
         )
-
-
-def expected_frames(info: VideoInfo, start: float | None, end: float | None) -> int | None:
-    """How many frames the part from ``start`` to ``end`` seconds should have, as far as the file says."""
-    if info.frames is None or info.duration is None:
-        return info.frames if start is None and end is None else None
-    kept = min(info.duration, end if end is not None else math.inf) - (start or 0)
-    return max(0, round(info.frames * kept / info.duration)) if info.duration > 0 else info.frames

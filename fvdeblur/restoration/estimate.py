@@ -12,9 +12,10 @@ from pathlib import Path
 
 from fvdeblur.errors import FvdeblurError
 from fvdeblur.media import VideoInfo, probe
-from fvdeblur.restoration.deblurrer import Deblurrer, expected_frames
+from fvdeblur.restoration.deblurrer import Deblurrer
 from fvdeblur.restoration.inputs import Item
 from fvdeblur.restoration.settings import Settings
+from fvdeblur.restoration.summary import expected_frames
 
 MEASURED_SECONDS = 1.0
 """Length of the part of a video that is deblurred for the measurement."""
@@ -142,7 +143,7 @@ def _measure(item: Item, info: VideoInfo, settings: Settings, deblurrer: Deblurr
     with tempfile.TemporaryDirectory(prefix="fvdeblur-") as folder:
         target = Path(folder, f"part{item.target.suffix}")
         began = time.monotonic()
-        frames = deblurrer.with_settings(part).run(item.source, target).frames
+        frames = deblurrer.with_settings(part).video(item.source, target).frames
         seconds, size = time.monotonic() - began, target.stat().st_size
     work = max(1, frames) * info.width * info.height
     return seconds / work, size / work

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from fvdeblur.errors import InputError
+from fvdeblur.faces import Detector
 from fvdeblur.faces.identity import Embedder
 from fvdeblur.media import FramePlanes
+from fvdeblur.media.failures import shown
 from fvdeblur.morphable.reader import FaceReader
 from fvdeblur.restoration.alignment import Aligner
 from fvdeblur.restoration.blur_measure import face_blur
+from fvdeblur.restoration.choice import Chooser, choose, portraits
 from fvdeblur.restoration.crop_folder import CropFolder, check_template
-from fvdeblur.restoration.deblurrer import Progress, expected_frames
 from fvdeblur.restoration.observing import FaceObserver, ObservedFace, ObservedPicture, angle_row, place_row
 from fvdeblur.restoration.opening import open_detector, open_portrayer, open_settings
 from fvdeblur.restoration.people import People, quality_of
 from fvdeblur.restoration.restorer import Restorer
-from fvdeblur.restoration.selection import Selection, Selector, portrait
-from fvdeblur.restoration.settings import Settings
+from fvdeblur.restoration.settings import Settings, SettingValues
 from fvdeblur.restoration.stages import in_stages, open_video
 from fvdeblur.restoration.stream import FaceRestorer, TrackedPicture
+from fvdeblur.restoration.summary import Cancelling, Progress, check_cancelled, expected_frames
+from fvdeblur.restoration.totals import Totals
 
 CROPS_END = ".crops"
 
@@ -52,6 +55,8 @@ class CropSummary:
         Mean over the crops before and after, 0..1; None without any.
     model, device, precision, detector, identity
         What really ran.
+    fused
+        The people whose best shot could be made better from several frames.
     damage
         What of the input could not be decoded.
     notes
@@ -74,6 +79,7 @@ class CropSummary:
     detector: str
     identity: str
     seconds: float
+    fused: list[int] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -95,6 +101,8 @@ class CropExtractor:
         What reads the 3D faces; None: the released regressor.
     embedder
         What tells people apart; ``auto``: the best that is installed; None: the 3D face and colours.
+    opened
+        The network and the detector, where they are there already; None: those of the settings.
 
     Raises
     ------
@@ -110,13 +118,16 @@ class CropExtractor:
         *,
         reader: FaceReader | None = None,
         embedder: Embedder | str | None = "auto",
-        **values: object,
+        opened: tuple[Restorer, Detector] | None = None,
+        **values: Unpack[SettingValues],
     ) -> None:
         self.settings = open_settings(settings, values)
-        self._restorer = Restorer(self.settings.model, self.settings.device, self.settings.precision)
+        if opened is None:
+            restorer = Restorer(self.settings.model, self.settings.device, self.settings.precision)
+            opened = restorer, open_detector(self.settings, restorer.device)
+        self._restorer, self._detector = opened
         device = self._restorer.device
         self._reader = reader or self._restorer.reader or FaceReader(device=device)
-        self._detector = open_detector(self.settings, device)
         self._portrayer = open_portrayer(embedder, self.settings, device, self._reader)
 
     def run(
@@ -127,13 +138,15 @@ class CropExtractor:
         aligner: Aligner | None = None,
         kind: str = "png",
         template: str | None = None,
-        faces: Selection | str = "all",
+        faces: str | Sequence[str] | None = None,
         progress: Callable[[Progress], None] | None = None,
+        cancelled: Cancelling | None = None,
     ) -> CropSummary:
         """Write the faces of one video; memory does not grow with its length, except for a little a track.
 
         The folder holds ``person-01`` and so on with a crop a frame, ``best`` with the best shot of each person (by
-        sharpness, pose and size), ``contact-sheet.png``, and ``index.csv`` and ``index.jsonl`` with a line a crop.
+        sharpness before and after, pose and size; ``-fused``: made better by others of its track, where it measures
+        better), ``contact-sheet.png``, and ``index.csv`` and ``index.jsonl`` with a line a crop.
 
         Parameters
         ----------
@@ -149,9 +162,11 @@ class CropExtractor:
             Name of the files without their suffix, with the fields person, track, frame, time and shot; None:
             ``{frame:06d}``, for videos ``track-{track:03d}``.
         faces
-            Which faces are wanted: as `Selection.parse` reads it.
+            Which faces are wanted, in place of those of the settings.
         progress
             Called after every frame.
+        cancelled
+            Asked after every frame; where it says yes, the work stops and nothing is left of it.
 
         Raises
         ------
@@ -161,28 +176,32 @@ class CropExtractor:
             The input cannot be read as a video, the photograph not as one of a person, or no face is like it.
         OutputError
             The folder cannot be written. Nothing stands under its name then.
+        CancelledError
+            ``cancelled`` said yes.
         """
         began = time.monotonic()
         settings = self.settings
         aligner = aligner or Aligner()
         template = check_template(template, kind)
         aligner.check_format(kind)
-        selection = Selection.parse(faces) if isinstance(faces, str) else faces
+        if faces is not None:
+            settings = settings.changed({"faces": faces})
+        wishes = settings.wishes
         source = Path(path)
         target = crops_output(source) if output is None else Path(output)
-        wanted = (
-            None if selection.photo is None else portrait(selection.photo, self._detector, self._portrayer)
-        )
+        wanted = portraits(wishes.photos, self._detector, self._portrayer)
         people = People(self._portrayer)
         sums = [0.0, 0.0, 0.0]
         with open_video(source, settings) as reader:
             info = reader.info
+            wishes.boxes(info.display_width, info.display_height)
+            totals = Totals(info.display_width, info.display_height)
             observer = FaceObserver(self._reader, people, info.rotation, settings.min_face)
             restorer = FaceRestorer(self._restorer, info.rotation, settings.strength, settings.min_face)
-            selector = Selector(selection, info.rotation)
+            chooser = Chooser(wishes)
 
             def stage(pictures: Iterable[TrackedPicture]) -> Iterator[ObservedPicture]:
-                return restored(observer(selector(pictures)), restorer)
+                return restored(observer(chooser.over(pictures, info.rotation, keep=False)), restorer)
 
             with CropFolder(target, kind, template, info.time_base, settings.overwrite) as folder:
                 total = expected_frames(info, settings.start, settings.end)
@@ -194,18 +213,20 @@ class CropExtractor:
                             before, after = row["sharpness_before"], row["sharpness_after"]
                             if before is not None and after is not None:
                                 sums = [sums[0] + before, sums[1] + after, sums[2] + 1]
+                        totals.add(seen)
                         folder.end_tracks(seen.picture.decoded.index, seen.picture.tracked.shot)
                         written += 1
                         if progress is not None:
                             progress(Progress(written, total, restorer.tally.restored))
+                        check_cancelled(cancelled, shown(source), written)
                 persons = people.persons()
-                if wanted is not None:
-                    persons = people.like(wanted, persons, selection.kind == "like")
-                    if not persons:
-                        raise InputError(
-                            f"{source}: nobody in it is {selection.kind} the person of {selection.photo} "
-                            f"({self._portrayer.name}); choose another photograph"
-                        )
+                chosen = choose(wishes, persons, totals.tracks, people, wanted)
+                persons = {number: who for number, who in persons.items() if number in chosen}
+                if wanted and not persons:
+                    raise InputError(
+                        f"{shown(source)}: nobody in it is {','.join(settings.faces)} ({self._portrayer.name}); "
+                        "choose another photograph"
+                    )
                 counts = folder.finish(persons)
         return CropSummary(
             input=source,
@@ -222,6 +243,7 @@ class CropExtractor:
             detector=self._detector.name,
             identity=self._portrayer.name,
             seconds=time.monotonic() - began,
+            fused=list(folder.fused),
             damage=list(reader.damage),
             notes=list(reader.notes),
         )
@@ -252,7 +274,9 @@ def _crops(
         after = face_blur(planes, face.face.box)
         row = _row(face, None if after is None else after.sharpness)
         row |= {"frame": decoded.index, "time": round(decoded.time, 6), "shot": tracked.shot}
-        worth = quality_of(face.face, 0.0 if after is None else after.sharpness, face.reading)
+        # Restoring brings many frames to about the same sharpness; what was sharp before is nearer to the truth.
+        sharp = [0.0 if blur is None else blur.sharpness for blur in (face.blur, after)]
+        worth = quality_of(face.face, sum(sharp) / 2, face.reading)
         yield row, aligner.crop(planes, face.face), worth
 
 

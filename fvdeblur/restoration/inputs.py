@@ -12,17 +12,17 @@ from typing import Literal
 
 from fvdeblur.errors import InputError, UsageError
 from fvdeblur.folders import check_folders
-from fvdeblur.media.encoders import CONTAINERS, container_format
+from fvdeblur.media.containers import CONTAINERS, container_format
 from fvdeblur.media.failures import shown
 from fvdeblur.media.photograph import PHOTOGRAPH_SUFFIXES, is_photograph
 from fvdeblur.media.probe import main_video_stream, open_input
 
 Kind = Literal["video", "photograph", "sequence"]
 
-OUTPUT_MARK, RENDERED_MARK = ".deblurred", ".rendered"
+OUTPUT_MARK, RENDERED_MARK, COMPARED_MARK = ".deblurred", ".rendered", ".compare"
 """Ends of the stems of what this program writes beside its inputs."""
 
-VIDEO_SUFFIXES = (*CONTAINERS, ".mxf")
+VIDEO_SUFFIXES = tuple(CONTAINERS)
 """Files of a folder that are taken for videos without a look into them."""
 
 _NUMBER = re.compile(r"%0?(\d*)d")
@@ -52,6 +52,9 @@ class Item:
         Files of a sequence, in order; else empty.
     report
         Where a page about the run will stand; None: nowhere.
+    comparison, comparison_mode
+        Where a comparison of the input with the result will stand; None: nowhere. And how they are compared: one of
+        `fvdeblur.restoration.comparison.MODES`.
     in_folder
         Whether the folders on the way to the target may be made: it lies in an output folder.
     """
@@ -62,6 +65,8 @@ class Item:
     pictures: tuple[Path, ...] = ()
     in_folder: bool = False
     report: Path | None = None
+    comparison: Path | None = None
+    comparison_mode: str = "side-by-side"
 
 
 def default_output(path: str | Path) -> Path:
@@ -71,6 +76,13 @@ def default_output(path: str | Path) -> Path:
     if container_format(path) is None and suffix.lower() not in PHOTOGRAPH_SUFFIXES:
         suffix = ".png" if path.is_file() and is_photograph(path) else ".mkv"
     return path.with_name(f"{path.stem}{OUTPUT_MARK}{suffix}")
+
+
+def comparison_output(target: str | Path, folder: str | Path | None = None) -> Path:
+    """``<stem>.compare.mp4`` beside a result, or in a folder."""
+    path = Path(target)
+    name = f"{path.stem}{COMPARED_MARK}.mp4"
+    return path.with_name(name) if folder is None else Path(folder) / name
 
 
 def find_items(
@@ -189,7 +201,9 @@ def _files(folder: Path, recursive: bool) -> Iterator[Path]:
 
 def _is_ours(path: Path) -> bool:
     """Whether the name is one that this program gives to what it writes."""
-    return path.stem.endswith((OUTPUT_MARK, RENDERED_MARK)) or path.name.endswith((".partial", OUTPUT_MARK))
+    return path.stem.endswith((OUTPUT_MARK, RENDERED_MARK, COMPARED_MARK)) or path.name.endswith(
+        (".partial", OUTPUT_MARK)
+    )
 
 
 def _is_video(path: Path) -> bool:

@@ -31,12 +31,18 @@ _WITHOUT_EFFECT = {
     "tracks",
     "max_pixels",
     "max_duration",
+    "identity",
 }
 """Settings that change no packet, or stand in the manifest as what they came to."""
 
 
 def describe_work(
-    path: Path, settings: Settings, restorer: Restorer, detector: Detector, encoding: dict[str, Any]
+    path: Path,
+    settings: Settings,
+    restorer: Restorer,
+    detector: Detector,
+    encoding: dict[str, Any],
+    choice: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What must be the same for the segments of an earlier run to be taken up, ready for JSON.
 
@@ -50,6 +56,8 @@ def describe_work(
         What works on the faces.
     encoding
         As `fvdeblur.media.segments.SegmentWriter` has it.
+    choice
+        What `fvdeblur.restoration.first_pass.FirstPass.describe` gives; None: there is no first pass.
 
     Raises
     ------
@@ -68,6 +76,7 @@ def describe_work(
         "input": {"bytes": size, "sha256": digest},
         "settings": {name: str(v) if isinstance(v, Path) else v for name, v in chosen.items()},
         "tracks": tracks,
+        "choice": choice,
         "encoding": encoding,
         "model": {
             **asdict(restorer.card),

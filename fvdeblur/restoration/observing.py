@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Container, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,9 +15,12 @@ from fvdeblur.morphable.reader import REACH, FaceReader, Reading
 from fvdeblur.restoration.blur_measure import SHARP_LEVEL, FaceBlur, face_blur
 from fvdeblur.restoration.people import ENDED, People, quality_of
 from fvdeblur.restoration.priors import FaceTracks
-from fvdeblur.restoration.stream import ALREADY_SHARP, TOO_SMALL, TrackedPicture
+from fvdeblur.restoration.stream import ALREADY_SHARP, OUTSIDE, TOO_SMALL, TrackedPicture
 
 PROFILE, LOST_READING = "profile", "lost reading"
+
+LEFT_ALONE = frozenset({OUTSIDE, TOO_SMALL, ALREADY_SHARP})
+"""Remarks for which `analyze` leaves faces alone."""
 
 PROFILE_YAW = math.radians(60)
 """A face turned farther than this is a profile: its other eye cannot be seen."""
@@ -36,7 +39,8 @@ class ObservedFace:
     blur
         None where it is too small to be measured.
     remark
-        What stands against working on it: ``too small``, ``already sharp``, ``profile``, ``lost reading``; or None.
+        What stands against working on it: ``outside the region`` (or whatever else the frame says of it),
+        ``too small``, ``already sharp``, ``profile``, ``lost reading``; or None.
     """
 
     face: TrackedFace
@@ -110,10 +114,11 @@ class FaceObserver:
         for face in picture.tracked.faces:
             reading = self._tracks.at(position, face.track)
             blur = face_blur(planes, face.box)
-            small = face_size(face.box) < self._min_face
-            seen.append(
-                ObservedFace(face, reading, blur, TOO_SMALL if small else _remark(face, reading, blur))
-            )
+            remark = picture.left.get(face.track)
+            if remark is None:
+                small = face_size(face.box) < self._min_face
+                remark = TOO_SMALL if small else _remark(face, reading, blur)
+            seen.append(ObservedFace(face, reading, blur, remark))
             sharpness = 0.0 if blur is None else blur.sharpness
             self._people.see(index, planes, face, reading, quality_of(face, sharpness, reading))
         self._people.settle(index - ENDED)
@@ -145,7 +150,9 @@ def angle_row(seen: ObservedFace) -> dict[str, Any]:
     return {"pitch": pitch, "yaw": yaw, "roll": roll}
 
 
-def observed_row(seen: ObservedFace, coefficients: bool) -> dict[str, Any]:
+def observed_row(
+    seen: ObservedFace, coefficients: bool, left: Container[str | None] = LEFT_ALONE
+) -> dict[str, Any]:
     """What is known of a face in a frame, ready for JSON; the keys are described in ``docs/tracks.md``.
 
     Parameters
@@ -154,11 +161,13 @@ def observed_row(seen: ObservedFace, coefficients: bool) -> dict[str, Any]:
         The face.
     coefficients
         Whether the 239 coefficients are given, too.
+    left
+        Remarks for which a face is to be left alone.
     """
     face, reading, blur = seen.face, seen.reading, seen.blur
     row: dict[str, Any] = {
         "track": face.track,
-        "leave": seen.remark in {TOO_SMALL, ALREADY_SHARP},
+        "leave": seen.remark in left,
         "remark": seen.remark,
         **place_row(face),
         "score": round(face.score, 3),

@@ -8,6 +8,7 @@ import torch
 
 from fvdeblur.faces import Detector, create_detector
 from fvdeblur.faces.identity import Embedder, create_embedder
+from fvdeblur.media.acceleration import find_accelerator
 from fvdeblur.morphable.reader import FaceReader
 from fvdeblur.restoration.people import Portrayer
 from fvdeblur.restoration.settings import Settings
@@ -24,6 +25,7 @@ def open_settings(settings: Settings | None, values: Mapping[str, object]) -> Se
     settings = (settings or Settings()).changed(values)
     if settings.threads:
         torch.set_num_threads(settings.threads)
+    find_accelerator(settings.hwaccel)  # what is not there is to be known before the first file
     return settings
 
 
@@ -38,7 +40,9 @@ def open_portrayer(
     device: torch.device,
     reader: FaceReader | None = None,
 ) -> Portrayer:
-    """What tells people apart: by an embedder or the name of one; None: by the 3D face (`reader`) and colours."""
+    """What tells people apart: an embedder or its name; None or ``shape``: the 3D face (`reader`) and colours."""
+    if embedder == "shape":
+        embedder = None
     if isinstance(embedder, str):
         embedder = create_embedder(embedder, threads=settings.threads, device=str(device))
     return Portrayer(embedder, reader)

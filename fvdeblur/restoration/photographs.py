@@ -15,6 +15,7 @@ from fvdeblur.media import DecodedFrame
 from fvdeblur.media.failures import shown, writing
 from fvdeblur.media.photograph import PHOTOGRAPH_SUFFIXES, Photograph, photograph_format
 from fvdeblur.media.target import check_free
+from fvdeblur.restoration.choice import Chooser
 from fvdeblur.restoration.restorer import Restorer
 from fvdeblur.restoration.settings import Settings
 from fvdeblur.restoration.stream import FaceRestorer, Tally, track
@@ -22,6 +23,18 @@ from fvdeblur.whole_file import whole_file
 
 Done = Callable[[int, Tally], None]
 """Called after every picture with the number done and what was done to the faces so far."""
+
+
+def refuse_video_settings(settings: Settings, what: str) -> None:
+    """Raise UsageError where a setting was given that holds for video files alone, not for ``what``."""
+    values = {name: getattr(settings, name) for name in ("codec", "crf", "preset", "start", "end", "tracks")}
+    values |= {"pix-fmt": settings.pix_fmt, "encoder-option": settings.encoder_option or None}
+    for name, value in values.items():
+        if value is not None:
+            raise UsageError(f"--{name} is for videos and does not apply to {what}; leave it out")
+    if settings.wishes.first_pass:
+        chosen = ",".join(settings.faces)
+        raise UsageError(f"--faces {chosen} is for videos and does not apply to {what}; give a --region")
 
 
 class PhotographRestorer:
@@ -43,11 +56,7 @@ class PhotographRestorer:
     """
 
     def __init__(self, restorer: Restorer, detector: Detector, settings: Settings) -> None:
-        for name in ("codec", "crf", "preset", "start", "end"):
-            if getattr(settings, name) is not None:
-                raise UsageError(f"--{name} is for videos and does not apply to photographs; leave it out")
-        if settings.tracks is not None:
-            raise UsageError("--tracks is for videos and does not apply to photographs; leave it out")
+        refuse_video_settings(settings, "photographs")
         self._restorer, self._detector, self._settings = restorer, detector, settings
 
     def photograph(self, source: Path, target: Path) -> tuple[Tally, list[str], bool]:
@@ -154,7 +163,13 @@ class PhotographRestorer:
         return faces.tally, notes
 
     def _faces(self, rotation: int) -> FaceRestorer:
-        return FaceRestorer(self._restorer, rotation, self._settings.strength, self._settings.min_face)
+        return FaceRestorer(
+            self._restorer,
+            rotation,
+            self._settings.strength,
+            self._settings.min_face,
+            chooser=Chooser(self._settings.wishes),
+        )
 
     def _check(self, source: Path, target: Path) -> None:
         with suppress(OSError):

@@ -24,7 +24,6 @@ from fvdeblur.morphable.camera import place
 from fvdeblur.morphable.guidance import trust
 from fvdeblur.morphable.reader import REACH, FaceReader, Reading
 from fvdeblur.morphable.squares import Squares
-from fvdeblur.restoration.deblurrer import Progress, expected_frames
 from fvdeblur.restoration.inputs import RENDERED_MARK
 from fvdeblur.restoration.opening import open_detector, open_settings
 from fvdeblur.restoration.priors import FaceTracks
@@ -34,6 +33,7 @@ from fvdeblur.restoration.settings import Settings
 from fvdeblur.restoration.side_by_side import side_by_side, side_by_side_info
 from fvdeblur.restoration.stages import in_stages, open_video
 from fvdeblur.restoration.stream import TOO_SMALL, TrackedPicture
+from fvdeblur.restoration.summary import Progress, expected_frames
 
 LARGEST_SIDE = 512
 """Faces are drawn in squares of at most so many pixels and enlarged from there: their texture holds no more detail."""
@@ -158,13 +158,9 @@ class FaceRenderer:
             VideoWriter(
                 target,
                 side_by_side_info(reader.info),
-                codec=settings.codec,
-                crf=settings.crf,
-                preset=settings.preset,
                 start=settings.start,
                 end=settings.end,
-                threads=settings.threads,
-                overwrite=settings.overwrite,
+                **settings.encoding,
             ) as writer,
         ):
             overlay = FaceOverlay(self._reader, reader.info.rotation, settings.min_face)

@@ -26,8 +26,8 @@ from fvdeblur.restoration.stream import TrackedPicture, track
 from fvdeblur.whole_file import whole_file
 
 if TYPE_CHECKING:
-    from fvdeblur.restoration.deblurrer import Summary
     from fvdeblur.restoration.settings import Settings
+    from fvdeblur.restoration.summary import Summary
 
 SAMPLES = 400
 """Frames at which blur is measured, evenly spread over the video."""

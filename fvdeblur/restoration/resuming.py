@@ -14,6 +14,9 @@ from fvdeblur.media.reader import Place
 LONGEST, SHORTEST = 250, 25
 """Frames: a segment ends there, or at a cut from there on. 250 is what encoders have between key frames anyway."""
 
+HELD = 14
+"""Frames that are held back before they are handed on, of which those that go on need the last few."""
+
 PREVIEW_SIDE = 640
 """Longer side of the pictures that faces are sought and followed in."""
 
@@ -111,7 +114,7 @@ class Start:
     rotation
         Degrees clockwise that turn the coded picture upright.
     detector
-        For the tracker.
+        For the tracker; None: the faces are not tracked anew.
     tally
         What is done already.
 
@@ -127,15 +130,17 @@ class Start:
         state: State,
         held: Sequence[DecodedFrame],
         rotation: int,
-        detector: Detector,
+        detector: Detector | None,
         tally: Tally,
     ) -> None:
         self.index, self.state, self.held, self.tally = index, state, list(held), tally
         if not self.held or self.held[-1].index != index - 1:
             raise ValueError("other frames were on their way")
-        self.tracker = FaceTracker(detector)
-        previews = [FramePlanes(one.frame, rotation).preview(PREVIEW_SIDE) for one in self.held]
-        self.tracker.restore(state["tracker"], previews)
+        self.tracker: FaceTracker | None = None
+        if detector is not None:
+            self.tracker = FaceTracker(detector)
+            previews = [FramePlanes(one.frame, rotation).preview(PREVIEW_SIDE) for one in self.held]
+            self.tracker.restore(state["tracker"], previews)
 
 
 def place_of(state: State) -> Place:

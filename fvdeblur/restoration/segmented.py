@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from functools import partial
@@ -11,12 +10,15 @@ from pathlib import Path
 from fvdeblur.faces import Detector
 from fvdeblur.media import DecodedFrame, VideoReader
 from fvdeblur.media.segments import SegmentWriter
+from fvdeblur.restoration.choice import Chooser
+from fvdeblur.restoration.first_pass import FirstPass
 from fvdeblur.restoration.manifest import describe_work
 from fvdeblur.restoration.restorer import Restorer
 from fvdeblur.restoration.resuming import DAMAGED, Start, State, Tally, place_of
 from fvdeblur.restoration.settings import Settings
 from fvdeblur.restoration.stages import in_stages
 from fvdeblur.restoration.stream import FaceRestorer
+from fvdeblur.restoration.summary import Progress
 from fvdeblur.restoration.track_file import check_source, follow_tracks, read_tracks
 
 
@@ -35,6 +37,10 @@ class SegmentedWork:
         What works on the faces.
     settings
         How.
+    first_pass
+        Chooses the faces before the work begins; None: there is no need to.
+    looking
+        Called after every frame of the first pass.
 
     Attributes
     ----------
@@ -58,15 +64,23 @@ class SegmentedWork:
         restorer: Restorer,
         detector: Detector,
         settings: Settings,
+        first_pass: FirstPass | None = None,
+        looking: Callable[[Progress], None] | None = None,
     ) -> None:
         self._reader, self._writer = reader, writer
         self._restorer, self._detector, self._settings = restorer, detector, settings
+        settings.wishes.boxes(reader.info.display_width, reader.info.display_height)
+        self._chooser = Chooser(settings.wishes)
         self._tracks = None
         if settings.tracks is not None:
             self._tracks = read_tracks(settings.tracks)
             check_source(self._tracks, reader.info)
-        identity = describe_work(source, settings, restorer, detector, writer.encoding)
+        choice = None if first_pass is None else first_pass.describe()
+        identity = describe_work(source, settings, restorer, detector, writer.encoding, choice)
         done, self.notes = writer.take_up(identity, resume=settings.resume)
+        if first_pass is not None:
+            self._tracks = first_pass.tracks(source, writer.beside, looking)
+            self.notes += first_pass.notes(self._tracks)
         self._start: Start | None = None
         self._frames: Iterable[DecodedFrame] = reader
         self._ended = False
@@ -95,7 +109,6 @@ class SegmentedWork:
         if self._ended:
             return
         faces = self._faces
-        by_hand: Counter[str] = Counter()
         stream = in_stages(
             self._reader,
             self._detector,
@@ -105,7 +118,7 @@ class SegmentedWork:
             start=self._start,
             tracking=None
             if self._tracks is None
-            else partial(follow_tracks, tracks=self._tracks, left_alone=by_hand),
+            else partial(follow_tracks, tracks=self._tracks, segments=True, start=self._start),
         )
         with closing(stream):
             for decoded in stream:
@@ -116,7 +129,6 @@ class SegmentedWork:
                 self.written += 1
                 told()
         self.damage = list(self._reader.damage)
-        faces.tally.left_alone.update(by_hand)
         self._end_segment(faces.counted(), None)
         self._writer.settle()
 
@@ -140,7 +152,8 @@ class SegmentedWork:
             held, self._frames = found
             index = self._writer.frames
             rotation = self._reader.info.rotation
-            self._start = Start(index, following, held, rotation, self._detector, tally)
+            detector = self._detector if self._tracks is None else None
+            self._start = Start(index, following, held, rotation, detector, tally)
         elif done:
             self._ended = True
             self.damage = [str(line) for line in done[-1]["damage"]]
@@ -151,6 +164,7 @@ class SegmentedWork:
             settings.strength,
             settings.min_face,
             start=self._start,
+            chooser=self._chooser,
         )
         if self._ended:
             faces.tally = tally

@@ -1,35 +1,24 @@
-"""Which faces are worked on: all, the largest, the one in the middle, a track, or people like those of a photograph."""
+"""Which faces are worked on, and how strongly, as a user says it: by who they are, where they are, or their track."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
-from dataclasses import dataclass, replace
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import av
-import cv2
-import numpy as np
-
-from fvdeblur.errors import InputError, UsageError
-from fvdeblur.faces import Detector, TrackedFace, TrackedFrame, face_size
-from fvdeblur.faces.identity import FloatArray
-from fvdeblur.media import FramePlanes
-from fvdeblur.media.failures import one_line, shown
-from fvdeblur.restoration.people import Portrayer
-from fvdeblur.restoration.stream import TrackedPicture
+from fvdeblur.errors import UsageError
 
 CHOICES = ("all", "largest", "center", "track:ID", "like:PHOTO", "unlike:PHOTO")
 
-STEADINESS = 1.25
-"""A face takes the place of the one chosen before where it is so many times larger, or nearer to the middle."""
-
-PHOTO_SIDE = 1280
-"""Longer side that larger photographs are brought to before a face is looked for in them."""
+_NEXT = re.compile(r",(?=(?:all|largest|center)(?:,|$)|(?:track|like|unlike):)")
+_NUMBER = re.compile(r"\d+(\.\d*)?|\.\d+")
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What a user has asked for.
+    """One thing that a user has asked for.
 
     Attributes
     ----------
@@ -47,12 +36,12 @@ class Selection:
 
     @classmethod
     def parse(cls, text: str) -> Selection:
-        """Read what stands behind ``--faces``.
+        """Read one of `CHOICES`.
 
         Raises
         ------
         UsageError
-            It is none of `CHOICES`.
+            It is none of them.
         """
         kind, colon, value = text.partition(":")
         if not colon and kind in {"all", "largest", "center"}:
@@ -64,83 +53,159 @@ class Selection:
         raise UsageError(f"no faces are called {text!r}; choose one of {', '.join(CHOICES)}")
 
     @property
-    def of_people(self) -> bool:
-        """Whether it can be decided only when it is known who is who."""
-        return self.photo is not None
+    def absolute(self) -> str:
+        """The same as `parse` reads it, in whatever folder that is done."""
+        value = self.track if self.photo is None else self.photo.absolute()
+        return self.kind if value is None else f"{self.kind}:{value}"
+
+    @classmethod
+    def parse_all(cls, texts: Iterable[str]) -> tuple[Selection, ...]:
+        """Read what stands behind every ``--faces``; in each, several may stand with commas between them."""
+        return tuple(cls.parse(part) for text in texts for part in _NEXT.split(text))
 
 
-class Selector:
-    """Leaves the chosen faces in a stream of tracked frames; ``like`` and ``unlike`` pass all of them.
+@dataclass(frozen=True)
+class Region:
+    """A box in the upright picture.
 
-    ``largest`` and ``center`` keep to a face within a shot until another one is clearly better.
-
-    Parameters
+    Attributes
     ----------
-    selection
-        What is chosen.
-    rotation
-        Degrees clockwise that turn the coded picture upright.
+    text
+        As it was given.
+    values
+        Left, top, width and height.
+    percent
+        Which of them are percent of the picture's width or height, not pixels.
     """
 
-    def __init__(self, selection: Selection, rotation: int) -> None:
-        self._selection, self._turned = selection, rotation in {90, 270}
-        self._chosen: int | None = None
+    text: str
+    values: tuple[float, ...]
+    percent: tuple[bool, ...]
 
-    def __call__(self, pictures: Iterable[TrackedPicture]) -> Generator[TrackedPicture, None, None]:
-        """Yield every frame once, in order."""
-        for picture in pictures:
-            frame = picture.decoded.frame
-            size = (frame.height, frame.width) if self._turned else (frame.width, frame.height)
-            yield picture._replace(tracked=self.select(picture.tracked, *size))
+    @classmethod
+    def parse(cls, text: str, option: str) -> Region:
+        """Read ``X,Y,W,H``, each in pixels or with ``%``.
 
-    def select(self, tracked: TrackedFrame, width: int, height: int) -> TrackedFrame:
-        """The same frame (of so many upright pixels) with the chosen faces alone."""
-        kind = self._selection.kind
-        if kind == "track":
-            faces = tuple(face for face in tracked.faces if face.track == self._selection.track)
-        elif kind in {"largest", "center"} and tracked.faces:
-            if tracked.starts_shot:
-                self._chosen = None
-            faces = (self._best(tracked.faces, (width, height)),)
-            self._chosen = faces[0].track
-        else:
-            return tracked
-        return replace(tracked, faces=faces)
+        Raises
+        ------
+        UsageError
+            It is something else, or the box is empty.
+        """
+        parts = [part.strip() for part in text.split(",")]
+        numbers = [part.removesuffix("%").rstrip() for part in parts]
+        if len(parts) != 4 or not all(_NUMBER.fullmatch(number) for number in numbers):
+            raise UsageError(
+                f"{option} {text!r}: is no box; give left, top, width and height as X,Y,W,H, in pixels or with %"
+            )
+        values = tuple(float(number) for number in numbers)
+        if not (values[2] > 0 and values[3] > 0):
+            raise UsageError(f"{option} {text!r}: is empty; width and height must be larger than 0")
+        return cls(text, values, tuple(part.endswith("%") for part in parts))
 
-    def _best(self, faces: tuple[TrackedFace, ...], size: tuple[int, int]) -> TrackedFace:
-        def merit(face: TrackedFace) -> float:
-            if self._selection.kind == "largest":
-                worth = face_size(face.box)
-            else:
-                middle = (face.box[:2] + face.box[2:]) / 2 - np.array(size) / 2
-                worth = 1 / (0.05 * max(size) + float(np.hypot(*middle)))
-            return worth * (STEADINESS if face.track == self._chosen else 1.0)
+    def box(self, width: int, height: int, option: str = "--region") -> tuple[float, float, float, float]:
+        """Left, top, right and bottom in pixels of an upright picture of so many pixels.
 
-        return max(faces, key=merit)
+        Raises
+        ------
+        UsageError
+            It reaches outside of the picture.
+        """
+        sides = (width, height, width, height)
+        x, y, w, h = (
+            value * side / 100 if percent else value
+            for value, side, percent in zip(self.values, sides, self.percent, strict=True)
+        )
+        if x + w > width + 1e-6 * width or y + h > height + 1e-6 * height:
+            raise UsageError(
+                f"{option} {self.text!r}: reaches outside of the picture, which has {width}x{height} pixels"
+            )
+        return x, y, x + w, y + h
 
 
-def portrait(path: str | Path, detector: Detector, portrayer: Portrayer) -> FloatArray:
-    """The embedding of the largest face of a photograph, float32 [D] of length 1.
+def parse_strength(text: str) -> tuple[int, float]:
+    """Read ``track:ID=STRENGTH``: the number of the track, and 0 to 1.
 
     Raises
     ------
-    InputError
-        It cannot be read as a picture, or shows no face.
+    UsageError
+        It is something else.
     """
+    match = re.fullmatch(r"track:(\d+)=(.+)", text)
     try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"{shown(path)}: cannot be read ({one_line(error)})") from error
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    if picture is None:
-        raise InputError(f"{shown(path)}: is no picture; give a photograph of the person")
-    scale = PHOTO_SIDE / max(picture.shape[:2])
-    if scale < 1:
-        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    rgb = np.ascontiguousarray(picture[..., ::-1]).astype(np.uint8)
-    found = detector.detect(rgb)
-    if not found:
-        raise InputError(f"{shown(path)}: shows no face; give a photograph of the person")
-    best = max(found, key=lambda each: face_size(each.box))
-    planes = FramePlanes(av.VideoFrame.from_ndarray(rgb, format="rgb24"))
-    return portrayer.embed(planes, TrackedFace(0, best.box, best.score, best.landmarks))
+        strength = float(match[2]) if match is not None else math.nan
+    except ValueError:
+        strength = math.nan
+    if match is None or not 0 <= strength <= 1:
+        raise UsageError(f"--face-strength {text!r}: must be track:ID=STRENGTH with a strength from 0 to 1")
+    return int(match[1]), strength
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """All that a user has said about which faces are worked on.
+
+    Attributes
+    ----------
+    selections
+        Who. A face is chosen that one of them names, or all where none does but ``unlike``; and that no ``unlike`` does
+        away with.
+    regions, excluded
+        Where: a face is left alone whose centre lies in none of the regions (where there are any), or in one excluded.
+    strengths
+        Factor of the change, 0..1, of single tracks.
+    """
+
+    selections: tuple[Selection, ...] = (Selection(),)
+    regions: tuple[Region, ...] = ()
+    excluded: tuple[Region, ...] = ()
+    strengths: dict[int, float] = field(default_factory=dict)
+
+    @classmethod
+    def parse(
+        cls, faces: Iterable[str], region: Iterable[str], exclude: Iterable[str], face_strength: Iterable[str]
+    ) -> Wishes:
+        """Read what stands behind the options of these names.
+
+        Raises
+        ------
+        UsageError
+            One of them cannot be read.
+        """
+        return cls(
+            Selection.parse_all(faces),
+            tuple(Region.parse(text, "--region") for text in region),
+            tuple(Region.parse(text, "--exclude") for text in exclude),
+            dict(parse_strength(text) for text in face_strength),
+        )
+
+    @property
+    def photos(self) -> tuple[Path, ...]:
+        """Photographs of people who are wanted or not."""
+        return tuple(dict.fromkeys(each.photo for each in self.selections if each.photo is not None))
+
+    @property
+    def of_everyone(self) -> bool:
+        """Whether no face is passed over for who it is or what track it has."""
+        return not self.photos and (
+            not self.selections or any(each.kind == "all" for each in self.selections)
+        )
+
+    @property
+    def first_pass(self) -> bool:
+        """Whether the whole video must be seen before it is known which faces are chosen."""
+        return not self.of_everyone and any(each.kind != "track" for each in self.selections)
+
+    def boxes(
+        self, width: int, height: int
+    ) -> tuple[list[tuple[float, float, float, float]], list[tuple[float, float, float, float]]]:
+        """The regions and what is excluded, in pixels of an upright picture of so many pixels.
+
+        Raises
+        ------
+        UsageError
+            One of them reaches outside of the picture.
+        """
+        return (
+            [each.box(width, height) for each in self.regions],
+            [each.box(width, height, "--exclude") for each in self.excluded],
+        )

@@ -36,6 +36,7 @@ def open_video(path: str | os.PathLike[str], settings: Settings) -> VideoReader:
         end=settings.end,
         threads=settings.threads,
         max_pixels=settings.max_pixels,
+        hwaccel=settings.hwaccel,
     )
     lasts, limit = reader.info.duration, settings.max_duration
     if lasts is not None and limit is not None and lasts > limit:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from fvdeblur.faces import Detector, FaceTracker, TrackedFace, TrackedFrame, fac
 from fvdeblur.media import DecodedFrame, FramePlanes
 from fvdeblur.media.reader import Place
 from fvdeblur.networks import window_indices
-from fvdeblur.restoration.crops import CropPlan, FloatArray, blend, cut, overlaps, plan_crop
+from fvdeblur.restoration.crops import CropPlan, FloatArray, blend, cut, overlaps, plan_crop, spared
 from fvdeblur.restoration.priors import REACH, FaceTracks, Guides
 from fvdeblur.restoration.restorer import Restorer
 from fvdeblur.restoration.resuming import PREVIEW_SIDE, Boundary, Segmenting, Start, State, Tally
@@ -25,14 +26,37 @@ TOO_SMALL = "too small"
 ALREADY_SHARP = "already sharp"
 NOT_FINITE = "no finite result"
 NO_STRENGTH = "strength 0"
+NOT_CHOSEN, OUTSIDE = "not chosen", "outside the region"
+"""Reasons given for faces that are left alone: for who they are, and for where they are."""
+
+_NOTHING: Mapping[int, Any] = MappingProxyType({})
 
 
 class TrackedPicture(NamedTuple):
-    """A decoded frame with the faces in it; with a `boundary` where a segment begins."""
+    """A decoded frame with the faces in it.
+
+    Attributes
+    ----------
+    decoded, tracked
+        The frame and its faces.
+    boundary
+        Given where a segment begins.
+    left
+        Faces of it that are to be left alone, by their tracks, and why.
+    strengths
+        Factor of the change of single tracks, 0..1, in place of that of all.
+    """
 
     decoded: DecodedFrame
     tracked: TrackedFrame
     boundary: Boundary | None = None
+    left: Mapping[int, str] = _NOTHING
+    strengths: Mapping[int, float] = _NOTHING
+
+    def without_left(self) -> TrackedPicture:
+        """The same frame without the faces that are to be left alone."""
+        kept = tuple(face for face in self.tracked.faces if face.track not in self.left)
+        return self._replace(tracked=replace(self.tracked, faces=kept), left=_NOTHING)
 
 
 def track(
@@ -58,7 +82,7 @@ def track(
     start
         Where to go on; the frames that were on their way then come first.
     """
-    tracker = FaceTracker(detector) if start is None else start.tracker
+    tracker = FaceTracker(detector) if start is None or start.tracker is None else start.tracker
     waiting: deque[tuple[DecodedFrame, Boundary | None]] = deque()
     if start is not None:
         waiting.extend((held, None) for held in start.held)
@@ -104,6 +128,9 @@ class FaceRestorer:
         Faces smaller than this many pixels (square root of the box's area) are left alone.
     start
         Where to go on. The frames before it are not yielded.
+    chooser
+        Says which faces of a frame are to be left alone, and how strong the change of the others is; it is given the
+        width and height of the upright picture, too. None: what the frame says itself.
 
     Attributes
     ----------
@@ -126,8 +153,9 @@ class FaceRestorer:
         min_face: float,
         *,
         start: Start | None = None,
+        chooser: Callable[[TrackedPicture, int, int], TrackedPicture] | None = None,
     ) -> None:
-        self._restorer, self._rotation = restorer, rotation
+        self._restorer, self._rotation, self._chooser = restorer, rotation, chooser
         self._strength, self._min_face = strength, min_face
         self._tracks = None if restorer.reader is None else FaceTracks(restorer.reader)
         self.tally = Tally() if start is None else start.tally.copy()
@@ -147,7 +175,10 @@ class FaceRestorer:
         shot: deque[_Held] = deque()
         first = restored = 0  # positions in the shot of the oldest frame held and of the next to restore
         for picture in pictures:
-            held = _Held(picture, FramePlanes(picture.decoded.frame, self._rotation))
+            planes = FramePlanes(picture.decoded.frame, self._rotation)
+            if self._chooser is not None:
+                picture = self._chooser(picture, planes.width, planes.height)
+            held = _Held(picture, planes)
             if picture.decoded.index < self._from:  # done already, but its pixels may be needed
                 shot.append(held)
                 if len(shot) > 2 * radius:
@@ -184,7 +215,7 @@ class FaceRestorer:
 
     def _release(self, held: _Held) -> Iterator[DecodedFrame]:
         if held.picture.decoded.index >= self._from:
-            blend(held.planes, held.changes, self._strength)
+            blend(held.planes, held.changes, 1.0)
             yield held.picture.decoded
 
     def counted(self) -> State:
@@ -203,11 +234,9 @@ class FaceRestorer:
 
     def _read(self, held: _Held, position: int) -> None:
         """Read the 3D faces of a frame that has just come in, where the network is told of them."""
-        if self._tracks is not None and self._strength > 0:
-            faces = held.picture.tracked.faces
-            self._tracks.see(
-                position, held.planes, [face for face in faces if face_size(face.box) >= self._min_face]
-            )
+        if self._tracks is not None:
+            faces = [face for face in held.picture.tracked.faces if self._refusal(held.picture, face) is None]
+            self._tracks.see(position, held.planes, faces)
             self._tracks.forget(position - self._restorer.frames - REACH)
 
     def _guides(self, position: int, group: Sequence[tuple[int, CropPlan]]) -> list[Guides] | None:
@@ -221,10 +250,9 @@ class FaceRestorer:
         """Compute the changes of one frame; ``length`` is the shot's where its end is known."""
         held = shot[position - first]
         self._enter(held.picture)
+        faces = {face.track: face for face in held.picture.tracked.faces}
         plans = [
-            (face.track, plan)
-            for face in held.picture.tracked.faces
-            if (plan := self._plan(held.planes, face)) is not None
+            (track, plan) for track, face in faces.items() if (plan := self._plan(held, face)) is not None
         ]
         if not plans:
             return
@@ -239,28 +267,39 @@ class FaceRestorer:
                 crops = {index: cut(planes, plan) for index, planes in frames.items()}
                 windows.append(np.stack([crops[index] for index in indices]))
             changes = self._restorer.changes(windows, self._guides(position, group))
-            for (_, plan), change in zip(group, changes, strict=True):
-                self._keep(held, plan, change)
+            for (track, plan), change in zip(group, changes, strict=True):
+                self._keep(held, faces[track], plan, change)
 
-    def _plan(self, planes: FramePlanes, face: TrackedFace) -> CropPlan | None:
+    def _plan(self, held: _Held, face: TrackedFace) -> CropPlan | None:
         self.tally.tracks.add(face.track)
-        if face_size(face.box) < self._min_face:
-            self.tally.left_alone[TOO_SMALL] += 1
-            return None
-        if self._strength == 0:
-            self.tally.left_alone[NO_STRENGTH] += 1
+        refusal = self._refusal(held.picture, face)
+        if refusal is not None:
+            self.tally.left_alone[refusal] += 1
             return None
         card = self._restorer.card
         plan = plan_crop(face.box, self._restorer.multiple, card.largest_side, card.smallest_side)
-        return plan if overlaps(planes, plan) else None
+        return plan if overlaps(held.planes, plan) else None
 
-    def _keep(self, held: _Held, plan: CropPlan, change: FloatArray | None) -> None:
+    def _refusal(self, picture: TrackedPicture, face: TrackedFace) -> str | None:
+        """Why a face is left alone, as far as that is known before the network has seen it."""
+        if face.track in picture.left:
+            return picture.left[face.track]
+        if face_size(face.box) < self._min_face:
+            return TOO_SMALL
+        return NO_STRENGTH if picture.strengths.get(face.track, self._strength) == 0 else None
+
+    def _keep(self, held: _Held, face: TrackedFace, plan: CropPlan, change: FloatArray | None) -> None:
         if change is None:
             self.tally.left_alone[NOT_FINITE] += 1
         elif _face_change(change) < SHARP_CHANGE:
             self.tally.left_alone[ALREADY_SHARP] += 1
         else:
             self.tally.restored += 1
+            picture = held.picture
+            others = [each.box for each in picture.tracked.faces if each.track in picture.left]
+            change = change * np.float32(picture.strengths.get(face.track, self._strength))
+            if others:
+                change = change * spared(plan, face.box, others)[..., None]
             held.changes.append((plan, change))
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import tempfile
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Generator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,9 +18,21 @@ from fvdeblur.errors import InputError, UsageError
 from fvdeblur.faces import TrackedFrame
 from fvdeblur.media import DecodedFrame, VideoInfo
 from fvdeblur.media.failures import shown, writing
+from fvdeblur.media.reader import Place
 from fvdeblur.restoration.json_stream import pieces
-from fvdeblur.restoration.stream import TrackedPicture
-from fvdeblur.restoration.track_rows import FORMAT, VERSION, Check, Frame, Shot, Source, TrackRow
+from fvdeblur.restoration.resuming import HELD, Boundary, Segmenting, Start
+from fvdeblur.restoration.stream import NOT_CHOSEN, OUTSIDE, TrackedPicture
+from fvdeblur.restoration.track_rows import (
+    FORMAT,
+    VERSION,
+    Check,
+    FaceRow,
+    Frame,
+    PersonRow,
+    Shot,
+    Source,
+    TrackRow,
+)
 
 LEFT_BY_HAND = "left alone in the tracks file"
 """Reason given for faces that the file says to leave alone."""
@@ -115,8 +128,8 @@ class TracksFile:
         The video that it is of.
     shots, tracks
         As the file has them, tracks by number; those of persons who are not listed are left out.
-    left
-        Persons who are to be left alone.
+    persons
+        Those who are listed, by number.
     dropped
         Faces, counted in every frame, whose track is not listed: they were deleted by hand.
     """
@@ -125,8 +138,27 @@ class TracksFile:
     source: Source
     shots: tuple[Shot, ...]
     tracks: dict[int, TrackRow]
-    left: frozenset[int]
+    persons: dict[int, PersonRow]
     dropped: int
+
+    @property
+    def strengths(self) -> dict[int, float]:
+        """Factor of the change of the tracks for which the file has one, their own or their person's."""
+        found = {}
+        for number, row in self.tracks.items():
+            strength = self.persons[row.person].strength if row.strength is None else row.strength
+            if strength is not None:
+                found[number] = strength
+        return found
+
+    def why_left(self, row: FaceRow) -> str | None:
+        """Why a face is to be left alone; None: it is not."""
+        track = self.tracks[row.face.track]
+        if row.leave:
+            return OUTSIDE if row.remark == OUTSIDE else LEFT_BY_HAND
+        if track.leave:
+            return NOT_CHOSEN if track.remark == NOT_CHOSEN else LEFT_BY_HAND
+        return LEFT_BY_HAND if self.persons[track.person].leave else None
 
     def frames(self) -> Generator[Frame, None, None]:
         """The frames in order, with the faces of listed tracks.
@@ -159,9 +191,9 @@ def read_tracks(path: str | os.PathLike[str]) -> TracksFile:
             values[piece.key] = piece.value
             continue
         used.update(face.face.track for face in check.frame(piece.number, piece.value).faces)
-    source, shots, tracks, left = check.head(values)
+    source, shots, tracks, persons = check.head(values)
     dropped = sum(count for track, count in used.items() if track not in tracks)
-    return TracksFile(Path(path), source, shots, tracks, left, dropped)
+    return TracksFile(Path(path), source, shots, tracks, persons, dropped)
 
 
 def check_source(tracks: TracksFile, info: VideoInfo) -> None:
@@ -187,44 +219,54 @@ def check_source(tracks: TracksFile, info: VideoInfo) -> None:
 
 
 def follow_tracks(
-    frames: Iterable[DecodedFrame], tracks: TracksFile, left_alone: Counter[str] | None = None
+    frames: Iterable[DecodedFrame],
+    tracks: TracksFile,
+    *,
+    segments: bool = False,
+    start: Start | None = None,
 ) -> Generator[TrackedPicture, None, None]:
     """Give frames the faces that a tracks file has for them, in the place of `fvdeblur.restoration.stream.track`.
 
     Frames and entries find each other by time, so that a part of the video can be followed as well. A frame of which
-    the file has no entry has no faces.
+    the file has no entry has no faces. Faces that the file says to leave alone are handed on, and it is said of them.
 
     Parameters
     ----------
     frames
-        Decoded frames of the video, in order.
+        Decoded frames of the video in order; with `start` those from its index on.
     tracks
         What `read_tracks` gave.
-    left_alone
-        Counts, under `LEFT_BY_HAND`, the faces that the file says to leave alone; they are not handed on.
+    segments, start
+        As of `fvdeblur.restoration.stream.track`.
     """
+    strengths = tracks.strengths
     entries = tracks.frames()
     entry = next(entries, None)
     number, before = 0, -1
+    segmenting = Segmenting(start.index if start is not None else 0)
+    # Held back as `track` does it: where a segment begins, the frames before it are needed as they were decoded.
+    waiting: deque[TrackedPicture] = deque()
     try:
-        for decoded in frames:
+        for decoded in itertools.chain(start.held if start is not None else (), frames):
             latest = decoded.time + TIME_TOLERANCE
             while entry is not None and entry.time < decoded.time - TIME_TOLERANCE:
                 entry = next(entries, None)
-            faces = () if entry is None or entry.time > latest else entry.faces
+            rows = () if entry is None or entry.time > latest else entry.faces
             while number + 1 < len(tracks.shots) and tracks.shots[number + 1].time <= latest:
                 number += 1
-            kept = []
-            for each in faces:
-                track = tracks.tracks[each.face.track]
-                if each.leave or track.leave or track.person in tracks.left:
-                    if left_alone is not None:
-                        left_alone[LEFT_BY_HAND] += 1
-                else:
-                    kept.append(each.face)
-            kept.sort(key=lambda face: face.track)
-            tracked = TrackedFrame(decoded.index, number, number != before, tuple(kept))
-            before = number
-            yield TrackedPicture(decoded, tracked)
+            cut, before = number != before, number
+            faces = tuple(sorted((row.face for row in rows), key=lambda face: face.track))
+            left = {row.face.track: why for row in rows if (why := tracks.why_left(row)) is not None}
+            boundary = None
+            if segments and segmenting.begins(decoded.index, cut):
+                boundary = Boundary({"place": Place.of([held.decoded for held in waiting])._asdict()})
+            if cut:
+                yield from waiting
+                waiting.clear()
+            tracked = TrackedFrame(decoded.index, number, cut, faces)
+            waiting.append(TrackedPicture(decoded, tracked, boundary, left, strengths))
+            if len(waiting) > HELD:
+                yield waiting.popleft()
+        yield from waiting
     finally:
         entries.close()

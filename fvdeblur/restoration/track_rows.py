@@ -40,20 +40,31 @@ class Shot:
 
 
 @dataclass(frozen=True)
+class PersonRow:
+    """A person: whether they are to be left alone, and the factor of their change, 0..1; None: that of all."""
+
+    leave: bool = False
+    strength: float | None = None
+
+
+@dataclass(frozen=True)
 class TrackRow:
-    """A track: its number, its person, and whether it is to be left alone."""
+    """A track: its number, its person, whether it is to be left alone, why, and the factor of its change as above."""
 
     id: int
     person: int
     leave: bool
+    remark: str | None = None
+    strength: float | None = None
 
 
 @dataclass(frozen=True)
 class FaceRow:
-    """A face in a frame: as it is tracked, and whether it is to be left alone there."""
+    """A face in a frame: as it is tracked, whether it is to be left alone there, and what is remarked of it."""
 
     face: TrackedFace
     leave: bool
+    remark: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,8 +89,8 @@ class Check:
 
     def head(
         self, values: dict[str, Any]
-    ) -> tuple[Source, tuple[Shot, ...], dict[int, TrackRow], frozenset[int]]:
-        """Everything but the frames: source, shots, listed tracks of listed persons, persons to be left alone."""
+    ) -> tuple[Source, tuple[Shot, ...], dict[int, TrackRow], dict[int, PersonRow]]:
+        """Everything but the frames: source, shots, listed tracks of listed persons, and these."""
         if values.get("format") != FORMAT:
             raise self._error("format", f"is not {FORMAT!r}; name a file of fvdeblur analyze", remedy=False)
         if values.get("version") != VERSION or isinstance(values["version"], bool):
@@ -106,21 +117,22 @@ class Check:
             if other.time <= one.time:
                 raise self._error(f"shots[{index}].time", "must be after that of the shot before it")
         figures = {"tracks", "faces", "sharpness", "level", "best"}
-        persons, left = [], set()
-        for place, entry in self._entries(values, "persons", {"id"}, {"leave", "name", *figures}):
-            persons.append(self._whole(f"{place}.id", entry["id"]))
-            if self._flag(f"{place}.leave", entry.get("leave", False)):
-                left.add(persons[-1])
-        self._once("persons", persons)
+        numbers, persons = [], {}
+        for place, entry in self._entries(values, "persons", {"id"}, {"leave", "name", "strength", *figures}):
+            numbers.append(self._whole(f"{place}.id", entry["id"]))
+            leave = self._flag(f"{place}.leave", entry.get("leave", False))
+            persons[numbers[-1]] = PersonRow(leave, self._strength(place, entry))
+        self._once("persons", numbers)
         rows = []
-        more = {"leave", "shot", "first", "last", "size", *figures}
+        more = {"leave", "remark", "strength", "shot", "first", "last", "size", *figures}
         for place, entry in self._entries(values, "tracks", {"id", "person"}, more):
             number = self._whole(f"{place}.id", entry["id"])
             person = self._whole(f"{place}.person", entry["person"])
-            rows.append(TrackRow(number, person, self._flag(f"{place}.leave", entry.get("leave", False))))
+            leave = self._flag(f"{place}.leave", entry.get("leave", False))
+            remark, strength = self._remark(place, entry), self._strength(place, entry)
+            rows.append(TrackRow(number, person, leave, remark, strength))
         self._once("tracks", [row.id for row in rows])
-        listed = {row.id: row for row in rows if row.person in set(persons)}
-        return source, shots, listed, frozenset(left)
+        return source, shots, {row.id: row for row in rows if row.person in persons}, persons
 
     def frame(self, index: int, value: Any) -> Frame:
         """An entry of ``frames``, which are checked in order."""
@@ -167,7 +179,18 @@ class Check:
             landmarks=None if landmarks is None else np.array(landmarks, np.float32),
             detected=found == "detected",
         )
-        return FaceRow(face, self._flag(f"{place}.leave", value.get("leave", False)))
+        leave = self._flag(f"{place}.leave", value.get("leave", False))
+        return FaceRow(face, leave, self._remark(place, value))
+
+    def _remark(self, place: str, value: dict[str, Any]) -> str | None:
+        remark = value.get("remark")
+        if remark is not None and not isinstance(remark, str):
+            raise self._error(f"{place}.remark", "must be a text or null")
+        return remark
+
+    def _strength(self, place: str, value: dict[str, Any]) -> float | None:
+        strength = value.get("strength")
+        return None if strength is None else self._number(f"{place}.strength", strength, least=0.0, most=1.0)
 
     def _source(self, value: Any) -> Source:
         more = {"bytes", "frames", "fps", "time_base", "rotation", "start", "end"}

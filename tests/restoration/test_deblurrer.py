@@ -18,8 +18,8 @@ from fvdeblur import Deblurrer
 from fvdeblur.errors import InputError, OutputError, UsageError
 from fvdeblur.media import VideoReader, probe
 from fvdeblur.restoration import Progress, Settings, default_output, find_videos, segmented, stages
-from fvdeblur.restoration.deblurrer import expected_frames
 from fvdeblur.restoration.stream import FaceRestorer
+from fvdeblur.restoration.summary import expected_frames
 
 pytestmark = pytest.mark.usefixtures("small_model", "nothing_is_left")
 
@@ -49,7 +49,7 @@ def test_audio_and_times_are_identical(clip: Path, tmp_path: Path, suffix: str) 
     if suffix != ".mp4":
         source = make_video(tmp_path / f"clip{suffix}", audio=1.0)
     target = tmp_path / f"out{suffix}"
-    summary = Deblurrer(preset="ultrafast").run(source, target)
+    summary = Deblurrer(preset="ultrafast").video(source, target)
     assert (summary.frames, summary.restored, summary.people) == (25, 25, 1)
     assert (summary.damage, summary.copied) == ([], False)
     assert frame_times(target) == frame_times(source)
@@ -67,7 +67,7 @@ def test_variable_frame_rate(tmp_path: Path) -> None:
         time_base=Fraction(1, 1000),
         audio=1.2,
     )
-    summary = Deblurrer(preset="ultrafast").run(source)
+    summary = Deblurrer(preset="ultrafast").video(source)
     assert summary.restored == 25
     assert summary.output == tmp_path / "vfr.deblurred.mkv"
     assert frame_times(summary.output) == [Fraction(t, 1000) for t in times]
@@ -85,7 +85,7 @@ def test_10_bits(tmp_path: Path, codec: str, suffix: str) -> None:
         audio=0.3,
     )
     target = tmp_path / f"out{suffix}"
-    assert Deblurrer(preset="ultrafast", crf=0.0).run(source, target).restored == 8
+    assert Deblurrer(preset="ultrafast", crf=0.0).video(source, target).restored == 8
     info = probe(target)
     assert (info.bit_depth, info.pix_fmt, info.codec) == (10, "yuv420p10le", probe(source).codec)
     assert frame_times(target) == frame_times(source)
@@ -94,7 +94,7 @@ def test_10_bits(tmp_path: Path, codec: str, suffix: str) -> None:
 
 def test_the_face_moves_and_the_change_with_it(clip: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
-    Deblurrer(**LOSSLESS).run(clip, target)
+    Deblurrer(**LOSSLESS).video(clip, target)
     first = [np.nonzero(change.any(axis=0))[0].min() for change in luma_changes(clip, target)]
     assert first[0] - first[24] == pytest.approx(72, abs=10)  # panned by 3 pixels a frame
     assert np.abs(np.diff(first) + 3).max() <= 12  # in steps as small, but for a larger crop now and then
@@ -112,10 +112,10 @@ def test_a_rotated_clip_is_restored_upright(tmp_path: Path, rotation: int) -> No
     )
     assert probe(source).rotation == rotation
     target, plain = tmp_path / "out.mp4", tmp_path / "plain.mp4"
-    assert Deblurrer(**LOSSLESS).run(source, target).restored == 6
+    assert Deblurrer(**LOSSLESS).video(source, target).restored == 6
     assert probe(target).rotation == rotation
     make_video(plain, upright)
-    Deblurrer(**LOSSLESS).run(plain, tmp_path / "plain out.mp4")
+    Deblurrer(**LOSSLESS).video(plain, tmp_path / "plain out.mp4")
     back = np.rot90(luma_changes(source, target)[3], -rotation // 90)
     expected = face_region(luma_changes(plain, tmp_path / "plain out.mp4")[3])
     assert face_region(back) == pytest.approx(expected, abs=8)
@@ -127,7 +127,7 @@ def test_two_shots_are_two_tracks(tmp_path: Path) -> None:
     second = [cv2.convertScaleAbs(np.roll(frame[:, ::-1], 5, axis=0), alpha=0.6, beta=60) for frame in first]
     source = make_video(tmp_path / "cut.mp4", first + second, options={"crf": "10"})
     target = tmp_path / "out.mp4"
-    summary = Deblurrer(**LOSSLESS).run(source, target)
+    summary = Deblurrer(**LOSSLESS).video(source, target)
     assert summary.people == 2
     assert summary.restored == 16
     changes = luma_changes(source, target)
@@ -138,7 +138,7 @@ def test_two_shots_are_two_tracks(tmp_path: Path) -> None:
 def test_a_trim_counts_from_its_own_beginning(clip: Path, tmp_path: Path) -> None:
     seen: list[Progress] = []
     target = tmp_path / "out.mp4"
-    summary = Deblurrer(start=0.2, end=0.6, preset="ultrafast").run(clip, target, progress=seen.append)
+    summary = Deblurrer(start=0.2, end=0.6, preset="ultrafast").video(clip, target, progress=seen.append)
     assert summary.frames == 10
     assert frame_times(target) == [Fraction(k, 25) for k in range(10)]
     assert [p.frames for p in seen] == list(range(1, 11))
@@ -148,9 +148,9 @@ def test_a_trim_counts_from_its_own_beginning(clip: Path, tmp_path: Path) -> Non
 
 def test_one_deblurrer_serves_many_files(short_clip: Path, faceless_clip: Path, tmp_path: Path) -> None:
     worker = Deblurrer(preset=None)
-    one = worker.run(short_clip, tmp_path / "one.mp4")
-    none = worker.run(faceless_clip, tmp_path / "none.mp4")
-    again = worker.run(short_clip, tmp_path / "again.mp4")
+    one = worker.video(short_clip, tmp_path / "one.mp4")
+    none = worker.video(faceless_clip, tmp_path / "none.mp4")
+    again = worker.video(short_clip, tmp_path / "again.mp4")
     assert (one.restored, none.restored, again.restored) == (6, 0, 6)
     assert (one.copied, none.copied) == (False, True)
     assert packets(tmp_path / "one.mp4") == packets(tmp_path / "again.mp4")
@@ -242,7 +242,7 @@ def test_an_error_anywhere_stops_everything(
             raise KeyboardInterrupt
 
     with pytest.raises(kind):
-        Deblurrer().run(clip, tmp_path / "out.mp4", progress=interrupted)
+        Deblurrer().video(clip, tmp_path / "out.mp4", progress=interrupted)
     assert Closed.running == []
     assert not list(tmp_path.iterdir())
 
@@ -257,7 +257,7 @@ def test_an_error_of_the_reader_is_its_own(tmp_path: Path) -> None:
             joined.write(part.read_bytes())
             part.unlink()
     with pytest.raises(InputError, match="size changes from 320x240 to 240x160"):
-        Deblurrer().run(source)
+        Deblurrer().video(source)
     assert [path.name for path in tmp_path.iterdir()] == ["two.ts"]
 
 
@@ -275,7 +275,7 @@ def test_few_frames_are_in_memory_at_once(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(stages, "VideoReader", Counting)
     waiting = []
-    Deblurrer(preset="ultrafast").run(
+    Deblurrer(preset="ultrafast").video(
         source, tmp_path / "out.mp4", progress=lambda progress: waiting.append(decoded - progress.frames)
     )
     assert len(waiting) == 100
@@ -288,7 +288,7 @@ from pathlib import Path
 import fvdeblur.released as released
 released.models_folder = lambda: Path(sys.argv[1])
 from fvdeblur import Deblurrer
-summary = Deblurrer(preset="ultrafast").run(sys.argv[2], sys.argv[3])
+summary = Deblurrer(preset="ultrafast").video(sys.argv[2], sys.argv[3])
 print(summary.frames, summary.restored, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
@@ -315,7 +315,7 @@ def test_memory_does_not_grow_with_the_clip(tmp_path: Path, small_models: Path) 
 def test_the_output_plays_from_the_beginning(clip: Path, tmp_path: Path) -> None:
     """The header stands before the data, as players of unfinished downloads want it."""
     target = tmp_path / "out.mp4"
-    Deblurrer().run(clip, target)
+    Deblurrer().video(clip, target)
     data = target.read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
     with av.open(str(target)) as output:

@@ -17,7 +17,7 @@ def test_a_blurred_face_is_restored(tmp_path: Path) -> None:
     """The released weights on a photograph that they never saw, blurred by its own motion."""
     source, target = tmp_path / "blurred.mp4", tmp_path / "restored.mp4"
     truth = write_clip(source, MovingPhotograph(width=960, height=720, seconds=0.8))
-    summary = Deblurrer().run(source, target)
+    summary = Deblurrer().video(source, target)
     assert summary.frames == 20
     detector = create_detector("centerface")
     gains = []

@@ -1,15 +1,10 @@
-"""Which tracks are one person, and which faces are chosen."""
+"""Which tracks are one person."""
 
 import itertools
-from pathlib import Path
 
 import numpy as np
-import pytest
 
-from fvdeblur.errors import UsageError
-from fvdeblur.faces import TrackedFace, TrackedFrame
 from fvdeblur.restoration.people import merge
-from fvdeblur.restoration.selection import CHOICES, Selection, Selector
 
 
 def direction(degrees: float) -> np.ndarray:
@@ -51,57 +46,3 @@ def test_merging_does_not_depend_on_the_order() -> None:
     for order in itertools.permutations(range(5)):
         groups = merge([embeddings[place] for place in order], [(k, k) for k in range(5)], 0.98)
         assert {frozenset(angles[order[place]] for place in group) for group in groups} == expected
-
-
-@pytest.mark.parametrize("text", ["", "biggest", "all:1", "track:", "track:x", "track:-1", "like:", "unlike"])
-def test_unknown_choices(text: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        Selection.parse(text)
-    assert all(choice in str(caught.value) for choice in CHOICES)
-
-
-def test_choices() -> None:
-    assert Selection.parse("all") == Selection()
-    assert Selection.parse("track:12") == Selection("track", track=12)
-    assert Selection.parse("like:a:b.png") == Selection("like", photo=Path("a:b.png"))
-    assert Selection.parse("unlike:x.jpg").of_people
-    assert not Selection.parse("center").of_people
-
-
-def frame(index: int, *boxes: tuple[float, float, float], starts: bool = False) -> TrackedFrame:
-    """Square faces by the x of their middle, the y, and their side."""
-    faces = tuple(
-        TrackedFace(k, np.array([x - s / 2, y - s / 2, x + s / 2, y + s / 2], np.float32), 1.0, None)
-        for k, (x, y, s) in enumerate(boxes)
-    )
-    return TrackedFrame(index, 0, starts, faces)
-
-
-def chosen(text: str, *pictures: TrackedFrame) -> list[list[int]]:
-    selector = Selector(Selection.parse(text), 0)
-    return [[face.track for face in selector.select(each, 400, 200).faces] for each in pictures]
-
-
-def test_the_largest_face_is_kept_to() -> None:
-    small, near, large = (100, 50, 40), (200, 100, 44), (300, 80, 60)
-    assert chosen("largest", frame(0, small, near), frame(1, near, small), frame(2, small, large)) == [
-        [1],
-        [1],
-        [1],
-    ]
-    assert chosen("largest", frame(0, small, near), frame(1, large, near)) == [[1], [0]]
-    # At a cut it is chosen anew.
-    assert chosen("largest", frame(0, small, near), frame(1, near, small, starts=True)) == [[1], [0]]
-    assert chosen("largest", frame(0), frame(1, small)) == [[], [0]]
-
-
-def test_the_face_in_the_middle() -> None:
-    assert chosen("center", frame(0, (40, 50, 90), (210, 90, 20))) == [[1]]
-
-
-def test_one_track_or_all() -> None:
-    both = frame(0, (40, 50, 90), (210, 90, 20))
-    assert chosen("track:1", both) == [[1]]
-    assert chosen("track:7", both) == [[]]
-    assert chosen("all", both) == [[0, 1]]
-    assert chosen("like:photo.png", both) == [[0, 1]]

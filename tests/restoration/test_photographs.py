@@ -32,7 +32,7 @@ def pixels(path: Path) -> Any:
 
 
 def test_a_photograph_lying_on_its_side(portrait: Path) -> None:
-    summary = Deblurrer(threads=1).photograph(portrait)
+    summary = Deblurrer(threads=1).image(portrait)
     assert summary.output == portrait.with_name("portrait.deblurred.png")
     assert (summary.frames, summary.people, summary.restored, summary.copied) == (1, 1, 1, False)
     before, after = (np.rot90(pixels(path), -1) for path in (portrait, summary.output))
@@ -47,7 +47,7 @@ def test_a_photograph_lying_on_its_side(portrait: Path) -> None:
 def test_without_a_face_the_file_is_copied(tmp_path: Path) -> None:
     source = tmp_path / "cup.jpg"
     Image.fromarray(skimage.data.coffee()[:240, :320]).save(source, quality=80)
-    summary = Deblurrer(threads=1).photograph(source)
+    summary = Deblurrer(threads=1).image(source)
     assert (summary.people, summary.restored, summary.copied) == (0, 0, True)
     assert summary.output.read_bytes() == source.read_bytes()
 
@@ -56,18 +56,18 @@ def test_the_photograph_and_what_exists_are_never_replaced(portrait: Path) -> No
     deblurrer = Deblurrer(threads=1)
     for overwrite in (False, True):
         with pytest.raises(UsageError, match="replace the input"):
-            deblurrer.with_settings(deblurrer.settings.changed({"overwrite": overwrite})).photograph(
+            deblurrer.with_settings(deblurrer.settings.changed({"overwrite": overwrite})).image(
                 portrait, portrait
             )
     taken = portrait.with_name("portrait.deblurred.png")
     taken.write_text("mine")
     with pytest.raises(UsageError, match="exists; use --overwrite"):
-        deblurrer.photograph(portrait)
+        deblurrer.image(portrait)
     assert taken.read_text() == "mine"
     with pytest.raises(UsageError, match="no format of photographs"):
-        deblurrer.photograph(portrait, portrait.with_suffix(".mp4"))
+        deblurrer.image(portrait, portrait.with_suffix(".mp4"))
     with pytest.raises(UsageError, match="--crf is for videos"):
-        Deblurrer(threads=1, crf=20.0).photograph(portrait, portrait.with_name("x.png"))
+        Deblurrer(threads=1, crf=20.0).image(portrait, portrait.with_name("x.png"))
 
 
 def sequence(folder: Path, count: int = 6) -> list[Path]:
@@ -91,7 +91,7 @@ def test_a_sequence_is_restored_as_a_video(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"in", "out"}
     for path in paths:
         assert not np.array_equal(pixels(path), pixels(tmp_path / "out" / path.name))
-    alone = deblurrer.photograph(paths[2], tmp_path / "alone.png")
+    alone = deblurrer.image(paths[2], tmp_path / "alone.png")
     assert not np.array_equal(pixels(alone.output), pixels(tmp_path / "out" / paths[2].name))
 
 

@@ -55,7 +55,7 @@ class Page(HTMLParser):
 @pytest.fixture
 def reported(small_model: Path, short_clip: Path, tmp_path: Path) -> tuple[Report, str]:
     deblurrer = Deblurrer(threads=1)
-    summary = deblurrer.run(short_clip, tmp_path / "out.mp4")
+    summary = deblurrer.video(short_clip, tmp_path / "out.mp4")
     report = write_report(
         tmp_path / "r.html", summary, deblurrer.settings, create_detector("centerface", threads=1)
     )
@@ -135,7 +135,7 @@ def test_nothing_that_is_there_is_replaced(
     small_model: Path, short_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deblurrer = Deblurrer(threads=1)
-    summary = deblurrer.run(short_clip, tmp_path / "out.mp4")
+    summary = deblurrer.video(short_clip, tmp_path / "out.mp4")
 
     def never(*_: object) -> None:
         raise AssertionError("nothing is measured before it is known that the page can be written")

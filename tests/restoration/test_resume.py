@@ -68,7 +68,7 @@ def stop_at(frame: int, worker: Deblurrer, source: Path, target: Path) -> list[s
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt) as caught:
-        worker.run(source, target, progress=told)
+        worker.video(source, target, progress=told)
     assert not target.exists()
     return getattr(caught.value, "__notes__", [])
 
@@ -77,7 +77,7 @@ def test_stopped_anywhere_and_gone_on_with(film: Path, tmp_path: Path) -> None:
     """In the first segment, behind a joint inside a shot, behind the cut, and twice."""
     worker = Deblurrer(**FAST)
     whole = tmp_path / "whole.mp4"
-    summary = worker.run(film, whole)
+    summary = worker.video(film, whole)
     assert (summary.frames, summary.people, summary.restored) == (36, 2, 36)
     assert (summary.segments, summary.reused) == (3, 0)
     for stops, reused in (((3,), 0), ((18,), 1), ((34,), 2), ((18, 26), 2)):
@@ -86,7 +86,7 @@ def test_stopped_anywhere_and_gone_on_with(film: Path, tmp_path: Path) -> None:
             notes = stop_at(stop, worker, film, target)
             assert len(notes) == (stop > 16)
         seen: list[Progress] = []
-        again = worker.run(film, target, progress=seen.append)
+        again = worker.video(film, target, progress=seen.append)
         assert again.reused == reused
         assert counts(again) == counts(summary)
         assert again.notes == summary.notes == []
@@ -107,9 +107,9 @@ def test_without_an_index_and_with_uneven_times(tmp_path: Path, suffix: str) -> 
         options={"g": "300", "keyint_min": "300", "sc_threshold": "0"},
     )
     worker = Deblurrer(**FAST)
-    worker.run(source, tmp_path / f"whole{suffix}")
+    worker.video(source, tmp_path / f"whole{suffix}")
     stop_at(34, worker, source, tmp_path / f"out{suffix}")
-    assert worker.run(source, tmp_path / f"out{suffix}").reused == 2
+    assert worker.video(source, tmp_path / f"out{suffix}").reused == 2
     assert everything(tmp_path / f"out{suffix}") == everything(tmp_path / f"whole{suffix}")
 
 
@@ -128,7 +128,7 @@ def test_going_on_reads_little_of_what_is_done(
             yield frame
 
     monkeypatch.setattr(VideoReader, "_decode", counting)
-    worker.run(film, tmp_path / "out.mp4")
+    worker.video(film, tmp_path / "out.mp4")
     assert decoded[0] == 10 * 512
     assert len(decoded) == 26
 
@@ -203,10 +203,10 @@ def test_a_network_that_is_told_of_the_face_goes_on_too(
     monkeypatch.setattr(worker, "_restorer", guided)
     monkeypatch.setattr(manifest.released, "read_config", lambda _: {"sha256": "0"})
     whole, target = tmp_path / "whole.mp4", tmp_path / "out.mp4"
-    summary = worker.run(film, whole)
+    summary = worker.video(film, whole)
     assert summary.restored == 36
     stop_at(22, worker, film, target)
-    again = worker.run(film, target)
+    again = worker.video(film, target)
     assert again.reused == 1
     assert counts(again) == counts(summary)
     assert everything(target) == everything(whole)
@@ -216,7 +216,7 @@ def test_another_input_or_setting_begins_afresh_and_says_so(film: Path, tmp_path
     source, target = tmp_path / "film.mp4", tmp_path / "out.mp4"
     shutil.copy(film, source)
     stop_at(20, Deblurrer(**FAST), source, target)
-    summary = Deblurrer(**FAST, strength=0.5).run(source, target)
+    summary = Deblurrer(**FAST, strength=0.5).video(source, target)
     assert summary.reused == 0
     assert summary.notes == ["begun afresh: since the unfinished run these changed: settings.strength"]
     target.unlink()
@@ -226,12 +226,12 @@ def test_another_input_or_setting_begins_afresh_and_says_so(film: Path, tmp_path
     data[data.index(b"Lavf") + 4] ^= 1  # a letter of a tag: same size, same time
     source.write_bytes(data)
     os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
-    summary = Deblurrer(**FAST).run(source, target)
+    summary = Deblurrer(**FAST).video(source, target)
     assert (summary.reused, summary.segments) == (0, 3)
     assert summary.notes == ["begun afresh: since the unfinished run these changed: input.sha256"]
     target.unlink()
     stop_at(20, Deblurrer(**FAST), source, target)
-    summary = Deblurrer(**FAST, resume=False).run(source, target)
+    summary = Deblurrer(**FAST, resume=False).video(source, target)
     assert (summary.reused, summary.notes) == (0, [])
 
 
@@ -239,7 +239,7 @@ def test_overwrite_is_about_finished_outputs(film: Path, tmp_path: Path) -> None
     target = tmp_path / "out.mp4"
     stop_at(20, Deblurrer(**FAST), film, target)
     target.write_text("an older output")
-    assert Deblurrer(**FAST, overwrite=True).run(film, target).reused == 1
+    assert Deblurrer(**FAST, overwrite=True).video(film, target).reused == 1
     assert target.stat().st_size > 1000
 
 
@@ -247,7 +247,7 @@ def test_what_only_has_to_be_put_together_is_not_done_again(
     film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = Deblurrer(**FAST)
-    summary = worker.run(film, tmp_path / "whole.mp4")
+    summary = worker.video(film, tmp_path / "whole.mp4")
 
     def full(*_: Any) -> None:
         raise FvdeblurError("the disk is full")
@@ -257,9 +257,9 @@ def test_what_only_has_to_be_put_together_is_not_done_again(
         with pytest.raises(
             FvdeblurError, match=r"is full; the work so far \(36 frames\) is kept in .*partial; "
         ):
-            worker.run(film, tmp_path / "out.mp4")
+            worker.video(film, tmp_path / "out.mp4")
     monkeypatch.setattr(VideoReader, "__iter__", lambda *_: pytest.fail("the video was read again"))
-    again = worker.run(film, tmp_path / "out.mp4")
+    again = worker.video(film, tmp_path / "out.mp4")
     assert again.reused == again.segments == 3
     assert counts(again) == counts(summary)
     assert everything(tmp_path / "out.mp4") == everything(tmp_path / "whole.mp4")
@@ -268,7 +268,7 @@ def test_what_only_has_to_be_put_together_is_not_done_again(
 def test_nothing_changed_is_copied_after_a_stop_too(film: Path, tmp_path: Path) -> None:
     worker = Deblurrer(strength=0.0)
     stop_at(20, worker, film, tmp_path / "out.mp4")
-    summary = worker.run(film, tmp_path / "out.mp4")
+    summary = worker.video(film, tmp_path / "out.mp4")
     assert summary.copied
     assert summary.reused == 1
     assert summary.left_alone == {"strength 0": 36}
@@ -286,10 +286,10 @@ def test_damage_of_the_input_is_told_after_a_stop_too(film: Path, tmp_path: Path
     data[at + 4 : at + size] = bytes(size - 4)
     source.write_bytes(data)
     worker = Deblurrer(**FAST)
-    summary = worker.run(source, tmp_path / "whole.mp4")
+    summary = worker.video(source, tmp_path / "whole.mp4")
     assert summary.damage
     stop_at(30, worker, source, tmp_path / "out.mp4")
-    again = worker.run(source, tmp_path / "out.mp4")
+    again = worker.video(source, tmp_path / "out.mp4")
     assert again.reused >= 1
     assert counts(again) == counts(summary)
     assert everything(tmp_path / "out.mp4") == everything(tmp_path / "whole.mp4")
@@ -326,7 +326,7 @@ def test_a_state_that_is_not_ours_is_never_trusted(
     content = json.loads(path.read_text())["content"]
     spoil(content["facts"]["more"]["next"])
     path.write_text(json.dumps({"content": content, "sha256": journal._digest(content)}))
-    summary = worker.run(film, target)
+    summary = worker.video(film, target)
     assert summary.reused == 0
     assert summary.notes == ["segment 1 of the unfinished run was damaged; it was done anew"]
     assert (summary.frames, summary.restored, summary.people) == (36, 36, 2)

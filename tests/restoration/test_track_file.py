@@ -1,7 +1,6 @@
 """The file of tracks: written as the frames come, read strictly, and followed as a person has edited it."""
 
 import json
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,19 +50,23 @@ def edited(path: Path, change: Callable[[dict[str, Any]], Any], indent: int | No
 
 
 def followed(path: Path, times: list[float] | None = None) -> tuple[list[tuple[int, bool, list[int]]], int]:
-    """Shot, whether it starts there, and tracks of every frame; and how many faces were left alone."""
-    left: Counter[str] = Counter()
+    """Shot, whether it starts there, and tracks of every frame that are not left alone; and how many are."""
     times = [k / 25 for k in range(6)] if times is None else times
     frames = [DecodedFrame(k, seconds, None) for k, seconds in enumerate(times)]  # type: ignore[arg-type]
-    out = list(follow_tracks(iter(frames), read_tracks(path), left))
+    out = list(follow_tracks(iter(frames), read_tracks(path)))
     assert [picture.decoded for picture in out] == frames
     assert [picture.tracked.index for picture in out] == list(range(len(frames)))
+    reasons = [why for picture in out for why in picture.left.values()]
+    assert set(reasons) <= {LEFT_BY_HAND}
     rows = [
-        (picture.tracked.shot, picture.tracked.starts_shot, [each.track for each in picture.tracked.faces])
-        for picture in out
+        (
+            each.tracked.shot,
+            each.tracked.starts_shot,
+            [face.track for face in each.without_left().tracked.faces],
+        )
+        for each in out
     ]
-    assert set(left) <= {LEFT_BY_HAND}
-    return rows, left[LEFT_BY_HAND]
+    return rows, len(reasons)
 
 
 AS_WRITTEN = [
@@ -128,6 +131,25 @@ def test_deleted_tracks_and_persons(path: Path) -> None:
     assert [tracks for _, _, tracks in followed(path)[0]] == [[], [], [], [2], [2], [2]]
 
 
+def test_strengths_and_why_faces_are_left_alone(path: Path) -> None:
+    edited(path, lambda v: v["persons"][1].update(strength=0.25))
+    edited(path, lambda v: v["tracks"][3].update(strength=1))
+    edited(path, lambda v: v["tracks"][0].update(leave=True, remark="not chosen"))
+    edited(path, lambda v: v["frames"][0]["faces"][1].update(leave=True, remark="outside the region"))
+    edited(path, lambda v: v["frames"][1]["faces"][1].update(leave=True, remark="too small"))
+    tracks = read_tracks(path)
+    assert tracks.strengths == {1: 0.25, 3: 1.0}
+    frames = [DecodedFrame(k, k / 25, None) for k in range(6)]  # type: ignore[arg-type]
+    out = list(follow_tracks(iter(frames), tracks))
+    assert [dict(picture.left) for picture in out[:4]] == [
+        {0: "not chosen", 1: "outside the region"},
+        {0: "not chosen", 1: LEFT_BY_HAND},
+        {0: "not chosen"},
+        {},
+    ]
+    assert all(picture.strengths == {1: 0.25, 3: 1.0} for picture in out)
+
+
 def test_cuts_can_be_moved(path: Path) -> None:
     edited(path, lambda v: v["shots"].pop())
     assert [start for _, start, _ in followed(path)[0]] == [True] + [False] * 5
@@ -159,6 +181,15 @@ def test_a_part_of_the_video(path: Path) -> None:
         (lambda v: v["source"].pop("file"), "source: the key 'file' is missing"),
         (lambda v: v["tracks"][1].update(id=0), "tracks[1].id: 0 stands there already"),
         (lambda v: v["tracks"][1].update(leave=1), "tracks[1].leave: must be true or false, not 1"),
+        (
+            lambda v: v["tracks"][1].update(strength=1.5),
+            "tracks[1].strength: must be between 0 and 1, not 1.5",
+        ),
+        (
+            lambda v: v["persons"][0].update(strength="all"),
+            "persons[0].strength: must be a number, not 'all'",
+        ),
+        (lambda v: v["tracks"][1].update(remark=3), "tracks[1].remark: must be a text or null"),
         (lambda v: v["tracks"][1].pop("person"), "tracks[1]: the key 'person' is missing"),
         (lambda v: v["persons"].append(4), "persons[2]: must be an object"),
         (lambda v: v["shots"][1].update(time=0.0), "shots[1].time: must be after"),

@@ -19,7 +19,7 @@ from fvdeblur.datasets.mining.miner import MinedVideo, mine_video, report_line
 from fvdeblur.datasets.mining.parts import Parts, face_parts
 from fvdeblur.datasets.mining.settings import MiningSettings
 from fvdeblur.errors import FvdeblurError, OutputError, UsageError
-from fvdeblur.media.encoders import CONTAINERS
+from fvdeblur.media.containers import CONTAINERS
 from fvdeblur.processes import Outcome, Report, Work, run_jobs
 
 UNREADABLE = "unreadable"
