@@ -1,6 +1,7 @@
 # make demo [CLIP=path]   set up, deblur a clip, print what was gained
 # make test               lint, types and the suite
 # make test-all           the slow and GPU checks too
+# make results DATA=path  the papers' tables on a folder of sharp clips, into docs/results.md
 # make test-report        the page of `run --report` in headless Chromium (needs Node.js and Chromium)
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all test-report lint format clean
+.PHONY: demo test test-all results test-report lint format clean
 
 $(READY): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +30,9 @@ test: lint
 
 test-all: lint
 	$(BIN)/python -m pytest
+
+results: $(READY)
+	$(BIN)/python -m benchmarks.results --data '$(subst ','\'',$(DATA))'
 
 test-report: demo
 	$(BIN)/fvdeblur run demo/moving-photograph.mp4 -o demo/reported.mp4 --report demo/report.html --overwrite
