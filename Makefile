@@ -2,6 +2,7 @@
 # make test               lint, types and the suite
 # make test-all           the slow and GPU checks too
 # make docs               the documentation as a site, into site/
+# make results DATA=path  the papers' tables on a folder of sharp clips, into docs/results.md
 # make test-report        the page of `run --report` in headless Chromium (needs Node.js and Chromium)
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -9,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all docs test-report lint format clean
+.PHONY: demo test test-all docs results test-report lint format clean
 
 $(READY): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -35,6 +36,9 @@ test-all: lint
 docs: $(READY)
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	$(BIN)/mkdocs build --strict
+
+results: $(READY)
+	$(BIN)/python -m benchmarks.results --data '$(subst ','\'',$(DATA))'
 
 test-report: demo
 	$(BIN)/fvdeblur run demo/moving-photograph.mp4 -o demo/reported.mp4 --report demo/report.html --overwrite

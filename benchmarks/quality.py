@@ -138,7 +138,7 @@ def measure_protocols(
             boxes = [] if pair is None else face_boxes(detector, pair[1])  # some protocols move the picture
             if pair is None or not boxes:
                 continue
-            given, sharp = pair
+            given, sharp, _ = pair
             figures = _figures(given, restore_frames(restorer, given), sharp, boxes, name=f"protocol {name}")
             rows[name].append({"clip": clip.name, **figures})
     return {

@@ -23,6 +23,7 @@ from fvdeblur.cli.crops import crops
 from fvdeblur.cli.dataset import dataset
 from fvdeblur.cli.doctor import doctor
 from fvdeblur.cli.evaluate import evaluate
+from fvdeblur.cli.export import export
 from fvdeblur.cli.messages import one_line, say
 from fvdeblur.cli.mine import mine
 from fvdeblur.cli.models import models
@@ -60,7 +61,7 @@ def commands(context: click.Context, config_file: Path | None) -> None:
         context.exit(EXIT_USAGE)
 
 
-_USING = (run, crops, compare, analyze, render, evaluate, models, doctor, config, completion)
+_USING = (run, crops, compare, analyze, render, evaluate, models, export, doctor, config, completion)
 _MAKING = (mine, dataset, blur, train, train_fitting, train_regressor, build_3dmm)
 
 for command in (*_USING, *_MAKING):

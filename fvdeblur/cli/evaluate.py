@@ -34,7 +34,7 @@ FORMATS = ("rich", "markdown", "latex", "csv", "json")
     multiple=True,
     default=(Settings.model,),
     show_default=True,
-    help="Released model, or unsharp (a baseline); may be repeated.",
+    help="Released model, or a baseline: unsharp, wiener, richardson-lucy; may be repeated.",
 )
 @click.option("--split", default="validation", show_default=True, help="train, validation or all.")
 @click.option("--clips", type=click.IntRange(1), help="Take so many clips (or pairs) only.")
@@ -180,9 +180,8 @@ def _print(results: Results, kind: str, measures: tuple[str, ...] | None, people
     if people and kind == "rich":
         _print_people(results, measures)
     if results.left_out and kind == "rich":
-        click.echo(
-            f"{counted(len(results.left_out), 'clip')} left out (no face, or rejected by a protocol's rules)"
-        )
+        reasons = ", ".join(sorted({entry["reason"] for entry in results.left_out}))
+        click.echo(f"{counted(len(results.left_out), 'measurement')} left out ({reasons})")
 
 
 def _print_table(results: Results, measures: tuple[str, ...] | None) -> None:

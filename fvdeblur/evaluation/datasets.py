@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,10 @@ from numpy.typing import NDArray
 
 from fvdeblur import __version__
 from fvdeblur.datasets import Clip, load_clips
-from fvdeblur.datasets.protocols import PROTOCOLS, apply
+from fvdeblur.datasets.protocols import PROTOCOLS, Protocol, apply, create
+from fvdeblur.datasets.protocols.convolutions import Convolution
 from fvdeblur.errors import InputError, UsageError
+from fvdeblur.evaluation.baselines import BASELINES, NEED_KERNELS, Baseline, Kernels
 from fvdeblur.evaluation.restoring import restore_frames
 from fvdeblur.evaluation.results import Results, Row
 from fvdeblur.evaluation.sequences import SHARP_PSNR, find_truth, measure_frames
@@ -34,11 +35,6 @@ CLIP_FRAMES = 24
 
 SENSOR_NOISE = 1.0
 """Standard deviation of the noise added to blurred frames, in units of 1/255, as every camera has at least."""
-
-UNSHARP = "unsharp"
-"""Name of the baseline: the frame plus 0.8 of its difference from itself smoothed by a Gaussian of 3 pixels."""
-
-UNSHARP_AMOUNT, UNSHARP_SIGMA = 0.8, 3.0
 
 Told = Callable[[int, int], None]
 
@@ -71,7 +67,8 @@ def evaluate_dataset(
     protocols
         Names of `fvdeblur.datasets.protocols.PROTOCOLS`, with their default settings.
     models
-        Names of released models, and `UNSHARP`.
+        Names of released models and of `fvdeblur.evaluation.baselines.BASELINES`; those baselines that need the true
+        kernels only run where a protocol convolves, elsewhere ``left_out`` names them.
     split
         ``train``, ``validation`` or ``all``.
     clips
@@ -94,20 +91,52 @@ def evaluate_dataset(
     InputError
         The dataset or a clip cannot be read.
     """
+    material = load_clips(data, split, CLIP_FRAMES)[:clips]
+    if not material:
+        raise UsageError(f"{data}: holds no clips in the split {split}")
+    results = evaluate_clips(
+        material,
+        protocols,
+        models,
+        seed=seed,
+        device=device,
+        precision=precision,
+        detection=detection,
+        embedder=embedder,
+        progress=progress,
+    )
+    results.about = {**results.about, "data": Path(data).name, "split": split}
+    return results
+
+
+def evaluate_clips(
+    material: Sequence[Clip],
+    protocols: Sequence[str] = tuple(PROTOCOLS),
+    models: Sequence[str] = ("fvd",),
+    *,
+    seed: int = 7,
+    device: str = "auto",
+    precision: str = "auto",
+    detection: bool = True,
+    embedder: str | None = "auto",
+    progress: Told | None = None,
+) -> Results:
+    """Do what `evaluate_dataset` does with clips or stills that are in memory.
+
+    Raises
+    ------
+    UsageError
+        A protocol or model is unknown, or no clip could be measured.
+    """
     for name in protocols:
         if name not in PROTOCOLS:
             raise UsageError(f"unknown protocol {name!r}; use one of {', '.join(PROTOCOLS)}")
     restorers, ran = create_restorers(models, device, precision)
-    material = load_clips(data, split, CLIP_FRAMES)[:clips]
-    if not material:
-        raise UsageError(f"{data}: holds no clips in the split {split}")
     detector = create_detector("centerface")
     teller = None if embedder is None else create_embedder(embedder)
     results = Results(
         about={
             "version": __version__,
-            "data": Path(data).name,
-            "split": split,
             "seed": seed,
             "crop_side": CROP_SIDE,
             "clip_frames": CLIP_FRAMES,
@@ -134,7 +163,17 @@ def evaluate_dataset(
             looked = detector if detection else None
             before = measure_frames(pair[0], true, looked, teller)
             for name, restore in restorers.items():
-                after = measure_frames(restore(pair[0]), true, looked, teller)
+                if name in NEED_KERNELS and pair[2] is None:
+                    results.left_out.append(
+                        {
+                            "clip": clip.name,
+                            "protocol": protocol,
+                            "model": name,
+                            "reason": "no kernel is known",
+                        }
+                    )
+                    continue
+                after = measure_frames(restore(pair[0], pair[2]), true, looked, teller)
                 results.rows.append(
                     Row(
                         protocol,
@@ -149,22 +188,25 @@ def evaluate_dataset(
     if progress is not None:
         progress(total, total)
     if not results.rows:
-        raise UsageError(f"{data}: no clip could be measured; see what the protocols demand")
+        raise UsageError("no clip could be measured; see what the protocols demand")
     return results
 
 
 def create_restorers(
     models: Sequence[str], device: str, precision: str
-) -> tuple[dict[str, Callable[[Frames], Frames]], dict[str, Any]]:
-    """What restores sequences uint8 [T, S, S, 3], by the names of models and `UNSHARP`; and what they really run on."""
-    restorers: dict[str, Callable[[Frames], Frames]] = {}
+) -> tuple[dict[str, Baseline], dict[str, Any]]:
+    """What restores sequences uint8 [T, S, S, 3], by the names of models and baselines; and what they really run on.
+
+    The kernels that a sequence was convolved with are for baselines; networks are not told.
+    """
+    restorers: dict[str, Baseline] = {}
     ran: dict[str, Any] = {}
     for name in models:
-        if name == UNSHARP:
-            restorers[name] = unsharp_masking
+        if name in BASELINES:
+            restorers[name] = BASELINES[name]
         else:
             restorer = Restorer(name, device, precision)
-            restorers[name] = partial(restore_frames, restorer)
+            restorers[name] = lambda frames, _, restorer=restorer: restore_frames(restorer, frames)  # type: ignore[misc]
             ran[name] = {"device": restorer.device_name, "precision": restorer.precision}
     return restorers, ran
 
@@ -179,8 +221,8 @@ def first_frames(clip: Clip) -> Clip:
 
 def blurred_by(
     name: str, clip: Clip, boxes: Sequence[tuple[int, int, int, int]], seed: int
-) -> tuple[Frames, Frames] | None:
-    """A clip blurred by a named protocol and with noise, and sharp; None where its rules reject all of it."""
+) -> tuple[Frames, Frames, Kernels | None] | None:
+    """A clip blurred by a named protocol and with noise, sharp, and the kernels; None where its rules reject it all."""
     given = torch.from_numpy(clip.frames).permute(0, 3, 1, 2)
     own = zlib.crc32(f"{seed} {clip.name}".encode())
     faces = np.array(boxes, np.float32) if len(boxes) else None
@@ -191,23 +233,20 @@ def blurred_by(
     blurred, sharp = (
         frames.permute(0, 2, 3, 1).contiguous().numpy() for frames in (result.blurred, result.sharp)
     )
-    return with_noise(blurred, seed), sharp
+    return with_noise(blurred, seed), sharp, true_kernels(create(name), own, result.frames)
+
+
+def true_kernels(protocol: Protocol, seed: int, frames: Sequence[int]) -> Kernels | None:
+    """What a protocol convolves these frames of the clip with this seed with; None where it does not convolve."""
+    if not isinstance(protocol, Convolution):
+        return None
+    return Kernels([protocol.kernel_at(seed, index)[0] for index in frames], protocol.light)
 
 
 def with_noise(frames: Frames, seed: int) -> Frames:
     """Add sensor noise; without it a frame of no exposure time would be the truth itself."""
     noise = np.random.default_rng((seed, 1)).normal(0, SENSOR_NOISE, frames.shape)
     return np.clip(np.round(frames + noise), 0, 255).astype(np.uint8)
-
-
-def unsharp_masking(frames: Frames) -> Frames:
-    """The baseline `UNSHARP` on uint8 [T, H, W, 3]."""
-    return np.stack([_unsharp(frame) for frame in frames])
-
-
-def _unsharp(frame: Frames) -> Frames:
-    smooth = cv2.GaussianBlur(frame, (0, 0), UNSHARP_SIGMA)
-    return np.asarray(cv2.addWeighted(frame, 1 + UNSHARP_AMOUNT, smooth, -UNSHARP_AMOUNT, 0), np.uint8)
 
 
 def _means(measures: dict[str, NDArray[np.float64]], blurred_psnr: NDArray[np.float64]) -> dict[str, float]:

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from fvdeblur import __version__
 from fvdeblur.datasets.clips import read_still
-from fvdeblur.datasets.protocols import apply
+from fvdeblur.datasets.protocols import apply, create
 from fvdeblur.errors import InputError, UsageError
-from fvdeblur.evaluation.datasets import create_restorers, with_noise
+from fvdeblur.evaluation.baselines import Kernels
+from fvdeblur.evaluation.datasets import create_restorers, true_kernels, with_noise
 from fvdeblur.evaluation.results import Interval, interval
 from fvdeblur.faces import Detection
 from fvdeblur.faces.identity import ARCFACE_POINTS, create_embedder
@@ -159,9 +160,9 @@ def evaluate_pairs(
             raise InputError(
                 f"{path}: is {sharp.shape[2]}x{sharp.shape[1]}, not {ALIGNED_SIDE}x{ALIGNED_SIDE}"
             )
-        blurred = _blurred(path.name, sharp, seed)
+        blurred, kernels = _blurred(path.name, sharp, seed)
         versions = {SHARP: sharp, BLURRED: blurred}
-        versions |= {name: restore(blurred) for name, restore in restorers.items()}
+        versions |= {name: restore(blurred, kernels) for name, restore in restorers.items()}
         for name, frames in versions.items():
             embeddings[name][path] = teller.embed(frames[0], face)
     if progress is not None:
@@ -277,11 +278,13 @@ def _some(pairs: list[Pair], count: int | None) -> list[Pair]:
     return chosen
 
 
-def _blurred(name: str, sharp: Frames, seed: int) -> Frames:
+def _blurred(name: str, sharp: Frames, seed: int) -> tuple[Frames, Kernels | None]:
     own = zlib.crc32(f"{seed} {name}".encode())
     frames = torch.from_numpy(sharp).permute(0, 3, 1, 2).contiguous()
-    result = apply("jung", frames, own, settings={"supports": SUPPORTS})
-    return with_noise(result.blurred.permute(0, 2, 3, 1).contiguous().numpy(), own)
+    settings = {"supports": SUPPORTS}
+    result = apply("jung", frames, own, settings=settings)
+    blurred = with_noise(result.blurred.permute(0, 2, 3, 1).contiguous().numpy(), own)
+    return blurred, true_kernels(create("jung", settings), own, result.frames)
 
 
 def _known(value: float) -> float | None:

@@ -113,7 +113,8 @@ class FeaturePrior:
         these in the network and that of equation (6) in the discriminator; the unweighted losses for the log.
         """
         estimated = [part.float() for part in estimated]
-        true = self._recogniser(sharp)
+        with torch.no_grad():
+            true = self._recogniser(sharp)
         opponent = self._discriminator
         if opponent is None:
             prior = prior_loss(estimated, true)

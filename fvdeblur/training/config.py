@@ -120,8 +120,11 @@ class TrainConfig(LoopConfig):
     prior_weight, adversarial_weight
         Weights of the prior loss and of the adversarial loss of Jung et al. 2022, equation (10), for a network that
         estimates deep features (`fvdeblur.training.adversarial`); 0: none.
+    perceptual_weight
+        Weight of the squared distance between deep features of the restored and of the sharp patch
+        (`fvdeblur.training.losses.perceptual`), for any network; 0: none.
     recogniser
-        Weights of the face recognition network that the true features come from
+        Weights of the face recognition network that these features come from
         (`fvdeblur.training.recognition`). A relative path is one in the folder of the material.
     discriminator_learning_rate
         Of the discriminator's Adam; it falls as that of the network does.
@@ -148,6 +151,7 @@ class TrainConfig(LoopConfig):
     log_error_weight: float = 0.05
     prior_weight: float = 0.0
     adversarial_weight: float = 0.0
+    perceptual_weight: float = 0.0
     recogniser: str = "nets/mobilefacenet-casia.ckpt"
     discriminator_learning_rate: float = 1e-5
     discriminator_attention: bool = True
@@ -167,7 +171,7 @@ class TrainConfig(LoopConfig):
             yield 0 <= getattr(self, name) <= 1, f"{name} must lie in 0..1"
         yield 0 <= self.colour_change <= 0.5, "colour_change must lie in 0..0.5"
         yield self.loss in losses.MAIN, f"loss must be one of {', '.join(losses.MAIN)}"
-        for name in ("prior_weight", "adversarial_weight"):
+        for name in ("prior_weight", "adversarial_weight", "perceptual_weight"):
             yield getattr(self, name) >= 0, f"{name} must not be negative"
         for name, share in self.protocols.items():
             yield name in PROTOCOLS, f"unknown protocol {name!r}; known are: {', '.join(PROTOCOLS)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -69,6 +69,17 @@ def log_error(restored: Tensor, sharp: Tensor, epsilon: float = 3e-5) -> Tensor:
     on a slightly blurred patch as on a hopeless one, which makes the start of training several times faster.
     """
     return torch.log((restored - sharp).square().mean(dim=(1, 2, 3)) + epsilon).mean()
+
+
+def perceptual(restored: Sequence[Tensor], sharp: Sequence[Tensor]) -> Tensor:
+    """Mean squared difference of deep features, summed over the scales (Johnson et al. 2016, equation 2).
+
+    Row B2 of table 4 of Jung et al. 2022 with features of VGGFace; `fvdeblur.training.recognition` gives them, float
+    [B, C, H, W] at each scale, with a root mean square of 1.
+    """
+    return torch.stack(
+        [functional.mse_loss(one, other) for one, other in zip(restored, sharp, strict=True)]
+    ).sum()
 
 
 MAIN: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

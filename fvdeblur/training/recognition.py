@@ -1,4 +1,4 @@
-"""Frozen face recognition networks as sources of deep features; needed to train ``dfpgnet``, never to run it.
+"""Frozen face recognition networks as sources of deep features; needed for losses, never to restore.
 
 Of each network the last features at three sizes are taken, as relu1_2, relu2_2 and relu3_3 of VGGFace in Jung et al.
 2022, section 4.1:
@@ -47,9 +47,8 @@ class Recogniser(nn.Module):
         """The features of pictures in 0..1, of whatever size of values."""
         raise NotImplementedError
 
-    @torch.no_grad()
     def forward(self, pictures: Tensor) -> list[Tensor]:
-        """Deep features of pictures.
+        """Deep features of pictures, with a gradient in the pictures where they have one.
 
         Parameters
         ----------

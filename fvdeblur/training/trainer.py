@@ -31,6 +31,7 @@ from fvdeblur.training.guides import Guide, as_inputs
 from fvdeblur.training.loop import Figures, Measure, conduct
 from fvdeblur.training.parallel import Processes
 from fvdeblur.training.pool import Batch, Pool, Segments
+from fvdeblur.training.recognition import open_recogniser
 from fvdeblur.training.validation import Validation, decibels
 
 VALIDATION_FRAMES = 120
@@ -135,6 +136,10 @@ class _Deblurring:
         self._prior: tuple[DFPGnet, FeaturePrior] | None = None
         if isinstance(network, DFPGnet) and (config.prior_weight or config.adversarial_weight):
             self._prior = network, FeaturePrior(config, network, discriminator, processes.device)
+        self._recogniser: nn.Module | None = None
+        if config.perceptual_weight:
+            recogniser = open_recogniser(Path(config.data) / config.recogniser)
+            self._recogniser = recogniser.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         clips = load_clips(config.data, "train") if config.stills_share < 1 else []
         stills = load_stills(config.data, "train") if config.stills_share > 0 else []
         if not clips and not stills:
@@ -176,6 +181,11 @@ class _Deblurring:
                 change, estimated = network.estimate(windows)
                 added, figures = prior.loss(estimated, sharp)
         restored = central + change.float()
+        if self._recogniser is not None:
+            with torch.no_grad():
+                true = self._recogniser(sharp)
+            figures["perceptual_loss"] = losses.perceptual(self._recogniser(restored), true)
+            added = added + config.perceptual_weight * figures["perceptual_loss"]
         total = (
             losses.MAIN[config.loss](restored, sharp)
             + config.frequency_weight * losses.frequency(restored, sharp)
@@ -183,6 +193,7 @@ class _Deblurring:
             + added
         )
         before, after = (decibels(image, sharp).mean() for image in (central, restored.detach()))
+        figures = {name: value.detach() for name, value in figures.items()}
         return total, {"blurred_db": before, "restored_db": after, "gain_db": after - before, **figures}
 
     def validate(self, average: dict[str, Tensor]) -> Figures:

@@ -81,6 +81,23 @@ def test_the_same_seed_gives_the_same_figures(fvdeblur: Run, dataset: Path) -> N
     assert one != other
 
 
+def test_deconvolution_is_told_the_kernels(fvdeblur: Run, dataset: Path) -> None:
+    options = ("--split", "all", "--clips", "1", "--no-detection", "--embedder", "none", "-q")
+    models = ("--model", "wiener", "--model", "richardson-lucy")
+    protocols = ("--protocol", "jung", "--protocol", "average-5")
+    result = fvdeblur("evaluate", dataset, *options, *models, *protocols, "--format", "json")
+    report = json.loads(result.out)
+    assert [(entry["protocol"], entry["model"]) for entry in report["summary"]] == [
+        ("jung", "wiener"),
+        ("jung", "richardson-lucy"),
+    ]
+    assert all(entry["psnr"]["change"]["mean"] > 2 for entry in report["summary"])
+    assert [(each["protocol"], each["model"]) for each in report["left_out"]] == [
+        ("average-5", "wiener"),
+        ("average-5", "richardson-lucy"),
+    ]
+
+
 def test_two_videos(fvdeblur: Run, tmp_path: Path) -> None:
     frames = moving_photograph(5)
     kernel = np.full((1, 9), 1 / 9, np.float32)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fvdeblur import networks
 from fvdeblur.errors import InputError, UsageError
 from fvdeblur.networks import DFPGnet
-from fvdeblur.training import TrainConfig, train
+from fvdeblur.training import TrainConfig, losses, train
 from fvdeblur.training.adversarial import FeaturePrior, make_discriminator, prior_loss
 from fvdeblur.training.recognition import open_recogniser
 
@@ -73,6 +73,38 @@ def assert_equal(first: Any, second: Any) -> None:
         assert first == second
 
 
+def test_a_perceptual_loss_is_learnt_from(config: TrainConfig, recogniser: Path, tmp_path: Path) -> None:
+    """Row B2: the same network without deep features of its own; the loss falls where it alone is learnt from."""
+    settings = dataclasses.replace(
+        config,
+        **{"network": "dfpgnet", "network_options": {**SMALL, "features": []}, "loss": "absolute"},
+        **{"recogniser": str(recogniser), "perceptual_weight": 0.1, "steps": 1, "log_every": 1},
+        **{"stills_share": 1.0, "frequency_weight": 0.0, "log_error_weight": 0.0},
+    )
+    train(settings, tmp_path / "with", report=quiet)
+    train(dataclasses.replace(settings, perceptual_weight=0.0), tmp_path / "without", report=quiet)
+    [one], [other] = log(tmp_path / "with"), log(tmp_path / "without")
+    assert "perceptual_loss" not in other
+    assert one["loss"] == pytest.approx(other["loss"] + 0.1 * one["perceptual_loss"], rel=2e-3)
+    assert one["perceptual_loss"] > 0.01
+    assert not torch.equal(
+        *(checkpoint(tmp_path / name)["network"]["tail.weight"] for name in ("with", "without"))
+    )
+
+
+def test_perceptual_gradients_reach_the_picture_alone(recogniser: Path, faces: tuple[Tensor, Tensor]) -> None:
+    network = open_recogniser(recogniser)
+    restored = faces[0].clone().requires_grad_()
+    with torch.no_grad():
+        true = network(faces[1])
+    before = losses.perceptual(network(restored), true)
+    [gradient] = torch.autograd.grad(before, [restored])
+    after = losses.perceptual(network(restored - gradient * 1e-3 / gradient.abs().max()), true)
+    assert after < before
+    assert losses.perceptual(true, true) == 0
+    assert all(not value.requires_grad for value in network.parameters())
+
+
 def test_the_prior_loss_is_of_normalised_features() -> None:
     """Equation (9) with means over the positions, in NumPy."""
     rng = np.random.default_rng(0)
@@ -118,7 +150,7 @@ def test_each_side_learns_from_its_own_losses(game: TrainConfig, faces: tuple[Te
     (difference + 0.05 * adversarial).backward()
     assert_close(ours[0], {name: p.grad for name, p in network.named_parameters() if p.grad is not None})
 
-    assert total.item() == pytest.approx((difference + 0.05 * adversarial).item(), rel=1e-4)
+    assert total.item() == pytest.approx((difference + 0.05 * adversarial).item(), rel=2e-3)
     expected = {"prior_loss": difference, "adversarial_loss": adversarial, "discriminator_loss": found}
     assert {name: value.item() for name, value in figures.items()} == pytest.approx(
         {name: value.item() for name, value in expected.items()}, rel=1e-4

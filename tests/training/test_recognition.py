@@ -90,8 +90,8 @@ def test_it_is_frozen(faces: Tensor, tmp_path: Path) -> None:
     save_file(weights_of(MobileFaceNet()), tmp_path / "mobile.safetensors")
     network = open_recogniser(tmp_path / "mobile.safetensors")
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    features = network(faces.clone().requires_grad_())
-    assert not any(part.requires_grad for part in features)
+    assert not any(part.requires_grad for part in network(faces))
+    assert all(part.requires_grad for part in network(faces.clone().requires_grad_()))
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert not any(parameter.requires_grad for parameter in network.parameters())
     assert not any(module.training for module in network.modules() if isinstance(module, nn.BatchNorm2d))

@@ -57,12 +57,14 @@ class Convolution(Protocol):
     def kernel(self, rng: np.random.Generator) -> tuple[Kernel, dict[str, Any]]:
         """Draw a kernel, and say what it is."""
 
+    def kernel_at(self, seed: int, index: int) -> tuple[Kernel, dict[str, Any]]:
+        """The kernel of frame ``index`` of the clip with this seed, and what it is."""
+        return self.kernel(generator(seed, self.name, index + 1 if self.each_frame else 0))
+
     def blur(self, window: Window) -> Piece:
         kernels, records = [], []
         for index in window.indices:
-            kernel, record = self.kernel(
-                generator(window.seed, self.name, index + 1 if self.each_frame else 0)
-            )
+            kernel, record = self.kernel_at(window.seed, index)
             kernels.append(kernel)
             records.append({"frame": index, **record})
         light = decode_light(window.inner.float() / 255, self.light)

@@ -1,0 +1,172 @@
+"""The page of `benchmarks.results`: our figures beside the printed ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+HEAD = """# The papers' tables, run again
+
+Written by `make results DATA=folder` (`python -m benchmarks.results`). Rows without a mark were run here, on people
+that no network was trained on; rows marked *quoted* are what the papers print, of other people, cameras and blur,
+so that only the distance from "blurred" to "restored" can be compared, and even that with care. PSNR and SSIM are
+those of [evaluation.md](evaluation.md), in the box of the face, as means over people; in brackets the change and
+its 95 % interval. Identity is the cosine to the sharp frame's embedding, detection the share of frames in which the
+face is found.
+
+`wiener` and `richardson-lucy` are told the true kernel of each frame, which nobody knows of a real clip: they say
+how far a linear method could come that guessed the blur perfectly. The networks are told nothing. Networks that are
+not listed are not released yet; every released one is in every table.
+"""
+
+QUOTED = " *(quoted)*"
+
+SECTIONS: dict[str, tuple[str, str]] = {
+    "gaussian": (
+        "Chrysos & Zafeiriou 2017, table 1: Gaussian blur",
+        "The paper blurs 70 photographs of AFLW and does not say how strongly; here deviations of 0.8 to 4 "
+        "pixels and noise of 1/255.",
+    ),
+    "averages": (
+        "Chrysos & Zafeiriou 2017, table 2: 7 to 11 frames averaged",
+        "The paper takes four videos of 300VW; here frames with too little or too much movement are left out "
+        "by the same rules.",
+    ),
+    "ren": (
+        "Ren et al. 2019, table 1: 5 frames averaged",
+        "The paper measures on 9 videos of 300VW and 11 of VidTIMIT. Its table 2, with and without the 3D "
+        "face, is run by `python -m benchmarks.ablation`.",
+    ),
+    "kernels": (
+        "Jung et al. 2022, tables 1 and 2: trajectories in kernels of 13 to 27 pixels, on stills",
+        "The paper's test sets are blurred CelebA, CelebA-HQ and FFHQ; here stills of CelebA. *Random*: "
+        "turned by up to 30 degrees and scaled by up to a tenth, so that nothing is aligned. A network of "
+        "several frames is given the same still for all of them, without the neighbours that it lives on.",
+    ),
+    "verification": (
+        "Jung et al. 2022, table 3: telling people apart",
+        "The paper detects and compares faces of CelebA with networks of its own; here pairs of Labeled Faces "
+        "in the Wild, aligned, blurred in kernels of 5 to 13 pixels at 112 pixels a side.",
+    ),
+    "cost": (
+        "Ren et al. 2019, table 3: seconds a frame",
+        "Whole frames, as in the paper, whose figures are of a Titan X: with optical flow and, where a "
+        "network wants it, the reading of the 3D face. The product runs on crops around faces.",
+    ),
+}
+"""Title of every section and a word on what differs."""
+
+PRINTED: dict[str, list[tuple[str, str]]] = {
+    "gaussian": [("blurred", "21.84 dB, 0.52"), ("Chrysos & Zafeiriou", "22.42 dB, 0.57")],
+    "averages": [
+        ("Babacan et al.", "25.127 dB, 0.580"),
+        ("Pan et al. (2016)", "23.972 dB, 0.512"),
+        ("Chakrabarti", "23.388 dB, 0.420"),
+        ("Chrysos & Zafeiriou", "23.950 dB, 0.558"),
+    ],
+    "ren": [
+        ("Su et al., 300VW", "34.40 dB, 0.9218"),
+        ("Tao et al., 300VW", "36.36 dB, 0.9784"),
+        ("Ren et al., 300VW", "37.70 dB, 0.9849"),
+        ("Ren et al., VidTIMIT", "38.16 dB, 0.9871"),
+    ],
+    "kernels": [
+        ("Jung et al., Shen's CelebA", "26.56 dB, 0.915"),
+        ("Yasarla et al., Shen's CelebA", "26.62 dB, 0.908"),
+        ("Jung et al., MSPL centred CelebA", "29.06 dB, 0.933"),
+        ("Jung et al., MSPL random CelebA", "29.96 dB, 0.945"),
+    ],
+    "verification": [
+        ("sharp", "93.47 %"),
+        ("blurred", "77.05 %"),
+        ("Lee et al.", "89.59 %"),
+        ("Jung et al.", "89.87 % (gap closed 78 %)"),
+    ],
+    "cost": [
+        ("Nah et al.", "2.03 s at 360x450, 2.56 s at 580x610"),
+        ("Tao et al.", "1.81 s, 1.98 s"),
+        ("Su et al.", "0.31 s, 0.77 s"),
+        ("Ren et al.", "0.67 s, 0.70 s"),
+    ],
+}
+"""What the papers print, by section."""
+
+
+def page(figures: Mapping[str, Any]) -> str:
+    """The whole page of the sections that were measured, in their order."""
+    parts = [HEAD]
+    for name, (title, differs) in SECTIONS.items():
+        if name in figures:
+            machine, values = figures[name]["machine"], figures[name]["figures"]
+            where = machine["gpu"] or f"{machine['cores']} cores of {machine['processor']}"
+            body = "\n".join(_BODIES.get(name, _restoration)(values))
+            parts.append(f"## {title}\n\n{differs} Machine: {where}.\n\n{body}\n{_printed(name)}")
+    return "\n".join(parts)
+
+
+def _printed(name: str) -> str:
+    rows = [(f"{who}{QUOTED}", what) for who, what in PRINTED[name]]
+    return "\n" + "\n".join(_table(("printed", "figures"), rows)) + "\n"
+
+
+def _restoration(values: Mapping[str, Any]) -> list[str]:
+    summary = values["summary"]
+    first = summary[0]
+    rows = [
+        (
+            "blurred",
+            *(_number(first, measure, "before") for measure in ("psnr", "ssim", "identity", "detected")),
+        )
+    ]
+    rows += [
+        (
+            entry["model"],
+            _with_change(entry, "psnr", 2),
+            _with_change(entry, "ssim", 3),
+            _number(entry, "identity", "after"),
+            _number(entry, "detected", "after"),
+        )
+        for entry in summary
+    ]
+    said = f"{first['people']} people, {first['frames']} frames.\n"
+    return [said, *_table(("", "PSNR (dB)", "SSIM", "identity", "detected"), rows)]
+
+
+def _kernels(values: Mapping[str, Any]) -> list[str]:
+    return ["Centred: ", *_restoration(values["centred"]), "", "Random: ", *_restoration(values["random"])]
+
+
+def _verification(values: Mapping[str, Any]) -> list[str]:
+    rows = []
+    for name, row in values["accuracy"].items():
+        closed = "" if row["gap_closed"] is None else f"{row['gap_closed']:.0%}"
+        rows.append((name, f"{row['mean']:.2%} ({row['low']:.2%} to {row['high']:.2%})", closed))
+    return [f"{values['pairs']} pairs.\n", *_table(("pictures", "told rightly", "gap closed"), rows)]
+
+
+def _cost(values: Mapping[str, Any]) -> list[str]:
+    sizes = [f"{row['height']}x{row['width']}" for row in values["rows"]]
+    names = list(values["rows"][0]["seconds"])
+    rows = [(name, *(f"{row['seconds'][name]:.3f} s" for row in values["rows"])) for name in names]
+    return _table(("", *sizes), rows)
+
+
+_BODIES = {"kernels": _kernels, "verification": _verification, "cost": _cost}
+
+
+def _number(entry: Mapping[str, Any], measure: str, when: str) -> str:
+    mean = entry[measure][when]["mean"] if measure in entry else None
+    return "" if mean is None else f"{mean:.{2 if measure == 'psnr' else 3}f}"
+
+
+def _with_change(entry: Mapping[str, Any], measure: str, digits: int) -> str:
+    after, change = entry[measure]["after"], entry[measure]["change"]
+    return (
+        f"{after['mean']:.{digits}f} ({change['mean']:+.{digits}f}, "
+        f"{change['low']:+.{digits}f} to {change['high']:+.{digits}f})"
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(line) + " |" for line in lines]
