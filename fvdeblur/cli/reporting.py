@@ -215,6 +215,8 @@ class Reporter:
 
 def summary_lines(summary: Summary, verbose: bool) -> list[str]:
     """The closing summary, one line a subject."""
+    from fvdeblur.media.acceleration import SOFTWARE
+
     lines = [shown(summary.output)]
     if summary.people == 0:
         lines.append(f"  no faces found in {counted(summary.frames, 'frame')}")
@@ -232,12 +234,12 @@ def summary_lines(summary: Summary, verbose: bool) -> list[str]:
         lines.append(
             f"  taken up: {summary.reused} of {counted(summary.segments, 'segment')} were done already"
         )
-    if summary.decoder:
-        encoded = f", encoded by {summary.encoder}" if summary.encoder else ""
-        lines.append(f"  decoded by {summary.decoder}{encoded}")
     lines += closing_lines(summary, summary.precision)
     if verbose:
         lines.append(f"  model {summary.model}, faces found by {summary.detector}")
+    if summary.decoder and (verbose or summary.decoder != SOFTWARE):
+        encoded = f", encoded by {summary.encoder}" if summary.encoder else ""
+        lines.append(f"  decoded by {summary.decoder}{encoded}")
     return lines
 
 

@@ -91,6 +91,7 @@ def evaluate_dataset(
     InputError
         The dataset or a clip cannot be read.
     """
+    _check_protocols(protocols)
     material = load_clips(data, split, CLIP_FRAMES)[:clips]
     if not material:
         raise UsageError(f"{data}: holds no clips in the split {split}")
@@ -128,9 +129,7 @@ def evaluate_clips(
     UsageError
         A protocol or model is unknown, or no clip could be measured.
     """
-    for name in protocols:
-        if name not in PROTOCOLS:
-            raise UsageError(f"unknown protocol {name!r}; use one of {', '.join(PROTOCOLS)}")
+    _check_protocols(protocols)
     restorers, ran = create_restorers(models, device, precision)
     detector = create_detector("centerface")
     teller = None if embedder is None else create_embedder(embedder)
@@ -190,6 +189,12 @@ def evaluate_clips(
     if not results.rows:
         raise UsageError("no clip could be measured; see what the protocols demand")
     return results
+
+
+def _check_protocols(names: Sequence[str]) -> None:
+    for name in names:
+        if name not in PROTOCOLS:
+            raise UsageError(f"unknown protocol {name!r}; use one of {', '.join(PROTOCOLS)}")
 
 
 def create_restorers(

@@ -89,7 +89,9 @@ def test_the_defaults_are_those_of_run() -> None:
     given = render.make_context("render", ["clip.mp4"]).params
     settings = {setting.name: setting.default for setting in dataclasses.fields(Settings)}
     shared = settings.keys() & given.keys()
-    assert settings.keys() - shared == {"model", "precision", "strength", "resume", "tracks"}
+    of_restoring = {"model", "precision", "strength", "resume", "tracks"}
+    of_choosing = {"faces", "region", "exclude", "face_strength", "identity"}
+    assert settings.keys() - shared == of_restoring | of_choosing
     assert {name: given[name] for name in shared} == {name: settings[name] for name in shared}
     assert given.keys() - shared == {"input", "output", "rows", "quiet", "debug"}
     for option in render.params:

@@ -33,6 +33,7 @@ def test_raw_video_goes_through_a_pipe(short_clip: Path, small_model: Path) -> N
         "1",
         "--progress",
         "none",
+        "-v",
     ]
     result = CliRunner().invoke(commands, arguments, standalone_mode=False)
     assert result.exception is None
