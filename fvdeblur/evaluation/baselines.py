@@ -68,12 +68,7 @@ def wiener(frames: Frames, kernels: Kernels | None) -> Frames:
     UsageError
         No kernels are known, or scikit-image is not installed.
     """
-    restoration = _scikit_image()
-    return _deconvolved(
-        frames,
-        kernels,
-        lambda channel, kernel: restoration.wiener(channel, kernel, WIENER_BALANCE, clip=False),
-    )
+    return _deconvolved(frames, kernels, "wiener", balance=WIENER_BALANCE)
 
 
 def richardson_lucy(frames: Frames, kernels: Kernels | None) -> Frames:
@@ -84,14 +79,7 @@ def richardson_lucy(frames: Frames, kernels: Kernels | None) -> Frames:
     UsageError
         No kernels are known, or scikit-image is not installed.
     """
-    restoration = _scikit_image()
-    return _deconvolved(
-        frames,
-        kernels,
-        lambda channel, kernel: restoration.richardson_lucy(
-            channel, kernel, num_iter=LUCY_ITERATIONS, clip=False
-        ),
-    )
+    return _deconvolved(frames, kernels, "richardson_lucy", num_iter=LUCY_ITERATIONS)
 
 
 BASELINES: dict[str, Baseline] = {
@@ -105,30 +93,26 @@ NEED_KERNELS = frozenset((WIENER, RICHARDSON_LUCY))
 """Those of them that must be told the true kernels."""
 
 
-def _scikit_image():  # type: ignore[no-untyped-def]
+def _deconvolved(frames: Frames, kernels: Kernels | None, method: str, **options: float) -> Frames:
+    """Deconvolve every channel of every frame in the light that was convolved; the rim is repeated beyond it.
+
+    The method is one of ``skimage.restoration``, with its options.
+    """
     try:
         from skimage import restoration
     except ImportError as error:
         raise UsageError(
             'deconvolution as a baseline needs scikit-image: pip install "fvdeblur[evaluate]"'
         ) from error
-    return restoration
-
-
-def _deconvolved(
-    frames: Frames,
-    kernels: Kernels | None,
-    deconvolve: Callable[[NDArray[np.float64], Kernel], NDArray[np.float64]],
-) -> Frames:
-    """Deconvolve every channel of every frame in the light that was convolved; the rim is repeated beyond it."""
     if kernels is None:
         raise UsageError("deconvolution needs a protocol with kernels: gaussian, motion-kernel or jung")
+    deconvolve = getattr(restoration, method)
     restored = []
     for frame, kernel in zip(frames, kernels.kernels, strict=True):
         reach = len(kernel)
         light = decode_light(torch.from_numpy(frame.astype(np.float64) / 255), kernels.light).numpy()
         padded = np.pad(light, ((reach, reach), (reach, reach), (0, 0)), mode="edge")
-        channels = [deconvolve(padded[..., c], kernel) for c in range(3)]
+        channels = [deconvolve(padded[..., c], kernel, clip=False, **options) for c in range(3)]
         inner = np.stack(channels, axis=-1)[reach:-reach, reach:-reach]
         encoded = encode_light(torch.from_numpy(np.nan_to_num(inner)), kernels.light).numpy()
         restored.append(np.round(encoded * 255).astype(np.uint8))
