@@ -6,7 +6,7 @@ import re
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -16,30 +16,12 @@ from fvdeblur.errors import EXIT_FAILURE, FvdeblurError, UsageError
 if TYPE_CHECKING:
     from fvdeblur.restoration import Item as RunItem
     from fvdeblur.restoration import Progress
+    from fvdeblur.restoration.summary import WorkSummary
 
 Item = TypeVar("Item")
 
 
-class Told(Protocol):
-    """What every summary of a video tells."""
-
-    @property
-    def frames(self) -> int: ...
-
-    @property
-    def seconds(self) -> float: ...
-
-    @property
-    def device(self) -> str: ...
-
-    @property
-    def damage(self) -> list[str]: ...
-
-    @property
-    def notes(self) -> list[str]: ...
-
-
-Summary = TypeVar("Summary", bound=Told)
+Summary = TypeVar("Summary", bound="WorkSummary")
 
 _ADDRESS = re.compile(r"auto|[^/\s]+:\d+")
 
@@ -72,7 +54,7 @@ def run_one(
         click.echo(line)
 
 
-def closing_lines(summary: Told, precision: str | None = None) -> list[str]:
+def closing_lines(summary: WorkSummary, precision: str | None = None) -> list[str]:
     """What every summary ends with: damage, notes, time and device."""
     rate = summary.frames / summary.seconds if summary.seconds > 0 else 0.0
     lines = [f"  damaged input: {line}" for line in summary.damage]

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from fvdeblur.restoration.restorer import device_name, select_device
 from fvdeblur.restoration.settings import Settings
 from fvdeblur.restoration.stages import in_stages, open_video
 from fvdeblur.restoration.stream import NOT_CHOSEN, TrackedPicture
-from fvdeblur.restoration.summary import Progress, expected_frames
+from fvdeblur.restoration.summary import Progress, WorkSummary, expected_frames
 from fvdeblur.restoration.totals import Totals
 from fvdeblur.restoration.track_file import TracksWriter
 
@@ -31,42 +31,26 @@ ANALYSIS_END = ".tracks.json"
 """End of the names of what is written beside the inputs."""
 
 
-@dataclass(frozen=True)
-class AnalysisSummary:
-    """What was found.
+@dataclass(frozen=True, kw_only=True)
+class AnalysisSummary(WorkSummary):
+    """What was found, beside `WorkSummary`.
 
     Attributes
     ----------
-    input, output
-        The files.
-    frames, shots, tracks, people, faces
+    shots, tracks, people, faces
         How many; faces are counted in every frame.
     remarks
         Faces, counted in every frame, by what stands against working on them.
-    device, detector, identity
-        What really ran.
-    damage
-        What of the input could not be decoded.
-    notes
-        What else the user should know.
-    seconds
-        Wall-clock time.
+    identity
+        What told people apart.
     """
 
-    input: Path
-    output: Path
-    frames: int
     shots: int
     tracks: int
     people: int
     faces: int
     remarks: dict[str, int]
-    device: str
-    detector: str
     identity: str
-    seconds: float
-    damage: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
 
 def analysis_output(path: str | Path) -> Path:

@@ -27,22 +27,18 @@ from fvdeblur.restoration.restorer import Restorer
 from fvdeblur.restoration.settings import Settings, SettingValues
 from fvdeblur.restoration.stages import in_stages, open_video
 from fvdeblur.restoration.stream import FaceRestorer, TrackedPicture
-from fvdeblur.restoration.summary import Cancelling, Progress, check_cancelled, expected_frames
+from fvdeblur.restoration.summary import Cancelling, Progress, WorkSummary, check_cancelled, expected_frames
 from fvdeblur.restoration.totals import Totals
 
 CROPS_END = ".crops"
 
 
-@dataclass(frozen=True)
-class CropSummary:
-    """What was written.
+@dataclass(frozen=True, kw_only=True)
+class CropSummary(WorkSummary):
+    """What was written, beside `WorkSummary`.
 
     Attributes
     ----------
-    input, output
-        The video and the folder.
-    frames
-        Frames read.
     people
         Number of crops of each person.
     tracks
@@ -53,35 +49,21 @@ class CropSummary:
         Faces not deblurred, counted in every frame, by reason; there are crops of them, too.
     sharpness
         Mean over the crops before and after, 0..1; None without any.
-    model, device, precision, detector, identity
+    model, precision, identity
         What really ran.
     fused
         The people whose best shot could be made better from several frames.
-    damage
-        What of the input could not be decoded.
-    notes
-        What else the user should know.
-    seconds
-        Wall-clock time.
     """
 
-    input: Path
-    output: Path
-    frames: int
     people: dict[int, int]
     tracks: int
     restored: int
     left_alone: dict[str, int]
     sharpness: tuple[float, float] | None
     model: str
-    device: str
     precision: str
-    detector: str
     identity: str
-    seconds: float
     fused: list[int] = field(default_factory=list)
-    damage: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
 
 def crops_output(path: str | Path) -> Path:

@@ -7,7 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +33,7 @@ from fvdeblur.restoration.settings import Settings
 from fvdeblur.restoration.side_by_side import side_by_side, side_by_side_info
 from fvdeblur.restoration.stages import in_stages, open_video
 from fvdeblur.restoration.stream import TOO_SMALL, TrackedPicture
-from fvdeblur.restoration.summary import Progress, expected_frames
+from fvdeblur.restoration.summary import Progress, WorkSummary, expected_frames
 
 LARGEST_SIDE = 512
 """Faces are drawn in squares of at most so many pixels and enlarged from there: their texture holds no more detail."""
@@ -41,46 +41,26 @@ LARGEST_SIDE = 512
 DOUBTFUL = "too doubtful"
 
 
-@dataclass(frozen=True)
-class RenderSummary:
-    """What was rendered.
+@dataclass(frozen=True, kw_only=True)
+class RenderSummary(WorkSummary):
+    """What was rendered, beside `WorkSummary`.
 
     Attributes
     ----------
-    input, output
-        The files.
     rows
         The file with the coefficients; None where none was asked for.
-    frames
-        Frames written.
     people
         Number of face tracks.
     drawn
         Faces drawn, counted in every frame.
     left_out
         Faces not drawn, counted in every frame, by reason.
-    device, detector
-        What really ran.
-    damage
-        What of the input could not be decoded.
-    notes
-        What else the user should know.
-    seconds
-        Wall-clock time.
     """
 
-    input: Path
-    output: Path
     rows: Path | None
-    frames: int
     people: int
     drawn: int
     left_out: dict[str, int]
-    device: str
-    detector: str
-    seconds: float
-    damage: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
 
 def rendered_output(path: str | Path) -> Path:

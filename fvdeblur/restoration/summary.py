@@ -39,16 +39,42 @@ class Progress:
     first_pass: bool = False
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What a run did.
+@dataclass(frozen=True, kw_only=True)
+class WorkSummary:
+    """What every piece of work on a video tells in the end.
 
     Attributes
     ----------
     input, output
-        The files.
+        The files; of crops, the output is a folder.
     frames
-        Frames written.
+        Frames read or written.
+    device, detector
+        What really ran.
+    seconds
+        Wall-clock time.
+    damage
+        What of the input could not be decoded.
+    notes
+        What else the user should know.
+    """
+
+    input: Path
+    output: Path
+    frames: int
+    device: str
+    detector: str
+    seconds: float
+    damage: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary(WorkSummary):
+    """What a run did, beside `WorkSummary`.
+
+    Attributes
+    ----------
     people
         Number of face tracks.
     restored
@@ -57,14 +83,8 @@ class Summary:
         Faces left alone, counted in every frame, by reason.
     copied
         The streams were copied as they are, because no face was changed.
-    model, device, precision, detector
+    model, precision
         What really ran.
-    damage
-        What of the input could not be decoded.
-    notes
-        What else the user should know.
-    seconds
-        Wall-clock time.
     segments
         How many segments the video was written in; 0 for pictures.
     reused
@@ -75,20 +95,12 @@ class Summary:
         What encoded it, and the pixel format, as ``libx264 (yuv420p)``; empty where nothing was encoded.
     """
 
-    input: Path
-    output: Path
-    frames: int
     people: int
     restored: int
     left_alone: dict[str, int]
     copied: bool
     model: str
-    device: str
     precision: str
-    detector: str
-    seconds: float
-    damage: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
     segments: int = 0
     reused: int = 0
     decoder: str = ""
