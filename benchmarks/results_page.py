@@ -50,8 +50,9 @@ SECTIONS: dict[str, tuple[str, str]] = {
     ),
     "cost": (
         "Ren et al. 2019, table 3: seconds a frame",
-        "Whole frames, as in the paper, whose figures are of a Titan X: with optical flow and, where a "
-        "network wants it, the reading of the 3D face. The product runs on crops around faces.",
+        "Squares of as many pixels as the frames of the paper, whose figures are of a Titan X; here with "
+        "optical flow and, where a network wants it, the reading of the 3D face. The product runs on crops "
+        "around faces.",
     ),
 }
 """Title of every section and a word on what differs."""
@@ -145,7 +146,7 @@ def _verification(values: Mapping[str, Any]) -> list[str]:
 
 
 def _cost(values: Mapping[str, Any]) -> list[str]:
-    sizes = [f"{row['height']}x{row['width']}" for row in values["rows"]]
+    sizes = [f"{row['side']}x{row['side']}" for row in values["rows"]]
     names = list(values["rows"][0]["seconds"])
     rows = [(name, *(f"{row['seconds'][name]:.3f} s" for row in values["rows"])) for name in names]
     return _table(("", *sizes), rows)

@@ -345,8 +345,11 @@ class SegmentWriter:
             _, file = self._segment
             self._segment = None
             file.close()
-            with suppress(OSError):
-                file.path.unlink()
+        if self._taken_up:
+            # One that was begun, be it that an interrupt came before it was known here.
+            for number in range(len(self._journal.records), self._number + 2):
+                with suppress(OSError):
+                    self._journal.packets(number).unlink()
         # Before `take_up`, what lies there is not known yet, and must not be lost.
         nothing = not self._journal.records and (self._taken_up or self._journal.is_new)
         if self._finished or nothing:

@@ -186,6 +186,28 @@ def test_what_stops_the_work_says_that_it_is_kept(clip: Path, tmp_path: Path) ->
     assert (tmp_path / "out.mp4.partial").stat().st_mode & 0o777 == 0o700
 
 
+def test_an_interrupt_just_as_a_segment_begins(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is there, but nobody has taken it yet; it goes with what is half done."""
+    begin = SegmentWriter._begin_segment
+
+    def interrupted(writer: SegmentWriter) -> Any:
+        begun = begin(writer)
+        if (target.with_name("out.mp4.partial") / "000001.packets").exists():
+            raise KeyboardInterrupt
+        return begun
+
+    target = tmp_path / "out.mp4"
+    monkeypatch.setattr(SegmentWriter, "_begin_segment", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write(clip, target, starts=(12, 16))
+    left = target.with_name("out.mp4.partial").glob("0*")
+    assert sorted(path.name for path in left) == ["000000.json", "000000.packets"]
+    monkeypatch.setattr(SegmentWriter, "_begin_segment", begin)
+    assert write(clip, target, starts=(12, 16))[0] == 1
+
+
 def test_another_identity_and_no_resume_begin_afresh(clip: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     stop_at(20, clip, target, identity={"strength": 1.0, "crf": None})
