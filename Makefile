@@ -13,6 +13,7 @@ READY := $(VENV)/.ready
 .PHONY: demo test test-all docs results test-report lint format clean
 
 $(READY): setup.cfg pyproject.toml
+	@echo 'installing into $(VENV); PyTorch alone is some hundred megabytes'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet --editable '.[test]'

@@ -148,19 +148,20 @@ class ProgressDisplay(Display):
         self, name: str, mode: str = "auto", source: str | None = None, bars: Bars | None = None
     ) -> None:
         self._name, self._mode, self._source = shown(name), mode, source or name
-        self._looking, self._paced = False, time.monotonic()
-        self._told = self._paced
+        self._pace: tuple[bool, float, int] | None = None
         interval = JSON_INTERVAL if mode == "jsonl" else PLAIN_INTERVAL
         super().__init__(self._name, bars or frame_bars(mode), interval, rate=0.0, faces=0)
 
     def update(self, progress: Progress) -> None:
         """Show how far the run is."""
         done, total, faces = progress.frames, progress.total, progress.faces
-        if progress.first_pass != self._looking:
-            self._looking, self._paced = progress.first_pass, self._told  # the work goes at another pace
-        self._told = time.monotonic()
-        seconds = self._told - self._began
-        rate = (done - progress.reused) / max(self._told - self._paced, 1e-6)
+        now = time.monotonic()
+        seconds = now - self._began
+        # The pace is that since the first frame told: before it models are loaded, and the first pass goes faster.
+        if self._pace is None or self._pace[0] != progress.first_pass:
+            self._pace = progress.first_pass, now, done
+        _, since, already = self._pace
+        rate = (done - already) / max(now - since, 1e-6)
         if self._mode == "jsonl":
             event = {
                 "event": "progress",
@@ -175,7 +176,8 @@ class ProgressDisplay(Display):
             share = f" of {total}" if total else ""
             left = f", {max(0, total - done) / rate:.0f} s left" if total and rate else ""
             verb = "looked at " if progress.first_pass else ""
-            line = f"{self._name}: {verb}{done}{share} frames, {rate:.1f} fps, {faces} faces{left}"
+            pace = f", {rate:.1f} fps" if rate else ""
+            line = f"{self._name}: {verb}{done}{share} frames{pace}, {faces} faces{left}"
         self._show(done, total, line, rate=rate, faces=faces)
 
 
