@@ -191,7 +191,12 @@ def measure_swap(folder: Path, one: Person, two: Person, identity: str) -> dict[
         "crops by folder and true person": counts,
         "crops": sum(map(sum, counts.values())),
         "crops in the wrong folder": sum(min(each) for each in counts.values()),
-        "like the second": {"frames": ran.frames, "first changed": changed[0], "second changed": changed[1]},
+        "like the second": {
+            "frames": ran.frames,
+            "first changed": changed[0],
+            "second changed": changed[1],
+            "left alone": ran.left_alone,
+        },
     }
 
 

@@ -10,11 +10,11 @@ settings: what no restorer can beat.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +39,61 @@ with av.open(source) as reading, av.open(target, "w") as writing:
 """
 
 
-def run_process(arguments: list[str]) -> tuple[float, float]:
-    """Run a command; return wall-clock seconds and the process's largest resident memory in MiB."""
+POLL = 0.1
+"""Seconds between looks at the memory of a process."""
+
+CONFINED = """
+import os, sys
+os.sched_setaffinity(0, set(map(int, sys.argv[1].split(","))))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def run_process(arguments: list[str], cores: set[int] | None = None) -> tuple[float, float]:
+    """Run a command, on some cores alone if so wished (Linux).
+
+    Returns
+    -------
+    Its wall-clock seconds, and the largest resident memory in MiB that it or a process begun by it had at a time. (What
+    the kernel tells when a process has ended would count the memory of this one in, off which it was forked.)
+    """
+    if cores:
+        arguments = [sys.executable, "-c", CONFINED, ",".join(map(str, cores)), *arguments]
     began = time.monotonic()
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    complaint = process.stderr.read().decode()
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise click.ClickException(f"{' '.join(arguments[:4])} ... failed: {complaint.strip()}")
-    unit = 1024 if sys.platform.startswith("linux") else 1024 * 1024
-    return time.monotonic() - began, usage.ru_maxrss / unit
+    with tempfile.TemporaryFile() as complaint:
+        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=complaint)
+        peak = 0.0
+        while process.poll() is None:
+            peak = max([peak, *map(_largest_memory, _family(process.pid))])
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(POLL)
+        took = time.monotonic() - began
+        complaint.seek(0)
+        said = complaint.read().decode(errors="replace").strip()
+    if process.returncode:
+        raise click.ClickException(f"{' '.join(arguments[:4])} ... failed: {said}")
+    return took, peak
+
+
+def _family(number: int) -> list[int]:
+    """A process and those begun by it, by their numbers."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError, IndexError):
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+    found = [number]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found
+
+
+def _largest_memory(number: int) -> float:
+    """The largest resident memory that a process had so far in MiB; 0 where it is gone."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{number}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    return 0.0
 
 
 def deblur_command(clip: Path, target: Path, preset: str, model: str) -> list[str]:

@@ -44,8 +44,9 @@ def restored_arrays(
     def work() -> Generator[Picture, None, None]:
         with closing(faces(track(_decoded(frames), 0, detector))) as restored:
             for count, decoded in enumerate(restored, 1):
+                restored_so_far = faces.restored_by.pop(decoded.index)
                 if progress is not None:
-                    progress(Progress(count, None, faces.tally.restored))
+                    progress(Progress(count, None, restored_so_far))
                 yield np.array(decoded.frame.to_ndarray(), np.uint8)
 
     return work()

@@ -2,46 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 import math
 import os
 import time
 from collections.abc import Callable, Generator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 
-import av
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
 from fvdeblur.errors import UsageError
 from fvdeblur.evaluation import psnr, ssim
-from fvdeblur.media import DecodedFrame, FramePlanes, VideoInfo, VideoReader, VideoWriter
-from fvdeblur.media.failures import shown, writing
+from fvdeblur.media import DecodedFrame, FramePlanes, VideoInfo, VideoReader
+from fvdeblur.media.failures import shown
 from fvdeblur.media.target import check_free
-from fvdeblur.restoration.crop_folder import write_picture
+from fvdeblur.restoration.comparison_outputs import MODES, PICTURES, ComparisonSheet, ComparisonVideo
 from fvdeblur.restoration.summary import Progress, expected_frames
 
-Picture = NDArray[np.uint8]
-
-MODES = ("side-by-side", "split", "difference")
 REFERENCES = ("A", "B")
-PICTURES = (".png", ".jpg", ".webp")
-"""Suffixes of outputs that are sheets; others are videos."""
-
-PERIOD = 4.0
-"""Seconds in which the line goes from one side to the other and back."""
-
-GAIN = 4
-"""The difference is shown so many times as strong, around a middle grey."""
-
-ROWS, ROW_WIDTH = 6, 1280
-"""Frames on a sheet, and its width in pixels at most."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +73,8 @@ def compare(
     first, second
         The videos A and B, upright of the same size.
     output
-        A picture (`PICTURES`): a sheet of some frames; else a video, with the sound and the rest of A.
+        A picture (`PICTURES`): a sheet of some frames, each with its largest face close up where that is larger; else
+        a video, with the sound and the rest of A.
     mode
         ``side-by-side``: A left, B right; ``split``: A left and B right of a line, which moves in a video;
         ``difference``: B minus A, `GAIN` times as strong, around a middle grey.
@@ -147,7 +127,7 @@ def compare(
                 f"{shown(target)}: the output would replace an input; choose another name with -o"
             )
         total = expected_frames(info, start, end)
-        with _sink(target, info, mode, (start, end), threads, overwrite) as sink:
+        with _output(target, info, mode, (start, end), threads, overwrite) as out:
             tolerance = 0.4 / float(info.average_rate or 25)
             with closing(_pairs(reader, other, tolerance, trimmed, unpaired)) as pairs:
                 for mine, theirs in pairs:
@@ -158,7 +138,7 @@ def compare(
                         errors[1] += ssim(
                             cv2.cvtColor(a, cv2.COLOR_RGB2GRAY), cv2.cvtColor(b, cv2.COLOR_RGB2GRAY)
                         )
-                    sink.add(mine, _compose(a, b, mode, mine.time if sink.moves else None))
+                    out.add(mine, a, b)
                     count += 1
                     if progress is not None:
                         progress(Progress(count, total, 0))
@@ -166,8 +146,8 @@ def compare(
                 raise UsageError(
                     f"{shown(one)} and {shown(two)} have no frames of the same time; compare other files"
                 )
-            sink.finish()
-        notes = [*reader.notes, *other.notes, *sink.notes, *reader.damage, *other.damage]
+            out.finish()
+        notes = [*reader.notes, *other.notes, *out.notes, *reader.damage, *other.damage]
     notes += [
         f"{number} frames of {shown(name)} have no partner in the other"
         for name, number in zip((one, two), unpaired, strict=True)
@@ -217,137 +197,14 @@ def _pairs(
         unpaired[1] += (two is not None) + sum(1 for _ in theirs)
 
 
-def _compose(a: Picture, b: Picture, mode: str, seconds: float | None) -> Picture:
-    """The comparison of a frame; ``seconds`` moves the line, None: it stands in the middle."""
-    if mode == "side-by-side":
-        return np.concatenate([a, b], axis=1)
-    if mode == "difference":
-        return np.clip(128 + GAIN * (b.astype(np.int16) - a), 0, 255).astype(np.uint8)
-    width = a.shape[1]
-    phase = math.pi / 2 if seconds is None else 2 * math.pi * seconds / PERIOD
-    line = round(width * (0.5 - 0.45 * math.cos(phase)))
-    both = np.concatenate([a[:, :line], b[:, line:]], axis=1)
-    both[:, max(0, line - 1) : line + 1] = 255
-    return both
-
-
-def _sink(
+def _output(
     target: Path,
     info: VideoInfo,
     mode: str,
     part: tuple[float | None, float | None],
     threads: int,
     overwrite: bool,
-) -> _Sheet | _Video:
+) -> ComparisonSheet | ComparisonVideo:
     if target.suffix.lower() in PICTURES:
-        return _Sheet(target, info, overwrite)
-    return _Video(target, info, mode, part, threads, overwrite)
-
-
-class _Sheet:
-    """Some frames below each other, evenly spread over all that come: of many, every n-th is held."""
-
-    moves = False
-
-    def __init__(self, path: Path, info: VideoInfo, overwrite: bool) -> None:
-        self.notes: list[str] = []
-        self._path, self._partial = path, path.with_name(f"{path.name}.partial{path.suffix.lower()}")
-        if os.path.realpath(path) == os.path.realpath(info.path):
-            raise UsageError(f"{shown(path)}: the output would replace an input; choose another name with -o")
-        check_free(path, overwrite)
-        with writing(path):  # a place that cannot be written is better known before the work
-            self._partial.touch()
-        self._rows: list[Picture] = []
-        self._every, self._seen = 1, itertools.count()
-
-    def __enter__(self) -> _Sheet:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with suppress(OSError):
-            self._partial.unlink(missing_ok=True)
-
-    def add(self, decoded: DecodedFrame, picture: Picture) -> None:
-        if next(self._seen) % self._every:
-            return
-        if len(self._rows) == 2 * ROWS:
-            self._rows = self._rows[::2]
-            self._every *= 2
-        scale = min(1.0, ROW_WIDTH / picture.shape[1])
-        size = round(picture.shape[1] * scale), max(1, round(picture.shape[0] * scale))
-        row = cv2.resize(picture, size, interpolation=cv2.INTER_AREA) if scale < 1 else picture.copy()
-        for colour, thick in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-            text = f"{decoded.time:.2f} s"
-            cv2.putText(row, text, (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, thick, cv2.LINE_AA)
-        self._rows.append(np.asarray(row, np.uint8))
-
-    def finish(self) -> None:
-        places = np.linspace(0, len(self._rows) - 1, min(ROWS, len(self._rows))).round().astype(int)
-        with writing(self._path):
-            write_picture(self._partial, np.concatenate([self._rows[place] for place in places]))
-            self._partial.replace(self._path)
-
-
-class _Video:
-    """A video of the comparison with 8 bits a sample, and with the other streams of A."""
-
-    moves = True
-
-    def __init__(
-        self,
-        path: Path,
-        info: VideoInfo,
-        mode: str,
-        part: tuple[float | None, float | None],
-        threads: int,
-        overwrite: bool,
-    ) -> None:
-        self._even = info.display_width // 2 * 2, info.display_height // 2 * 2
-        turned = info.rotation in (90, 270)
-        aspect: Fraction = info.sample_aspect_ratio
-        changed = dataclasses.replace(
-            info,
-            width=self._even[0] * (2 if mode == "side-by-side" else 1),
-            height=self._even[1],
-            pix_fmt="yuv420p",
-            bit_depth=8,
-            sample_aspect_ratio=1 / aspect if turned else aspect,
-            rotation=0,
-            display_matrix=None,
-            color_space=1,  # BT.709, in which the frames are written
-            color_range=1,  # limited
-        )
-        self._sides = mode == "side-by-side"
-        self._writer = VideoWriter(
-            path, changed, start=part[0], end=part[1], threads=threads, overwrite=overwrite
-        )
-
-    @property
-    def notes(self) -> list[str]:
-        return list(self._writer.notes)
-
-    def __enter__(self) -> _Video:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._writer.__exit__(kind, error, trace)
-
-    def add(self, decoded: DecodedFrame, picture: Picture) -> None:
-        width, height = self._even
-        if self._sides:
-            half = picture.shape[1] // 2
-            picture = np.concatenate([picture[:, :width], picture[:, half : half + width]], axis=1)
-        picture = np.ascontiguousarray(picture[:height] if self._sides else picture[:height, :width])
-        frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
-            format="yuv420p", dst_colorspace=1, src_color_range=2, dst_color_range=1
-        )
-        frame.colorspace, frame.color_range = 1, 1
-        frame.pts, frame.time_base = decoded.frame.pts, decoded.frame.time_base
-        self._writer.write(frame)
-
-    def finish(self) -> None:
-        self._writer.finish()
+        return ComparisonSheet(target, info, mode, threads, overwrite)
+    return ComparisonVideo(target, info, mode, part, threads, overwrite)

@@ -128,7 +128,7 @@ class Deblurrer:
 
             def told() -> None:
                 if progress is not None:
-                    progress(Progress(work.written, total, work.tally.restored, work.begun_with))
+                    progress(Progress(work.written, total, work.restored, work.begun_with))
                 check_cancelled(cancelled, shown(source), work.written)
 
             if work.reused:

@@ -197,9 +197,9 @@ class CropExtractor:
                                 sums = [sums[0] + before, sums[1] + after, sums[2] + 1]
                         totals.add(seen)
                         folder.end_tracks(seen.picture.decoded.index, seen.picture.tracked.shot)
-                        written += 1
+                        written, so_far = written + 1, restorer.restored_by.pop(seen.picture.decoded.index)
                         if progress is not None:
-                            progress(Progress(written, total, restorer.tally.restored))
+                            progress(Progress(written, total, so_far))
                         check_cancelled(cancelled, shown(source), written)
                 persons = people.persons()
                 chosen = choose(wishes, persons, totals.tracks, people, wanted)

@@ -48,8 +48,8 @@ class SegmentedWork:
         Segments that an earlier run had done.
     begun_with
         Frames in them.
-    written
-        Frames in all segments so far.
+    written, restored
+        Frames in all segments so far, and faces restored in them.
     damage
         What of the input could not be decoded; complete after `run`.
     notes
@@ -97,7 +97,7 @@ class SegmentedWork:
                     f"segment {len(done) + 1} of the unfinished run was damaged; it was done anew"
                 )
         self.reused, self.begun_with = len(done), writer.frames
-        self.written = self.begun_with
+        self.written, self.restored = self.begun_with, self.tally.restored
 
     @property
     def tally(self) -> Tally:
@@ -126,7 +126,7 @@ class SegmentedWork:
                 if boundary is not None:
                     self._end_segment(boundary.tally, boundary.state)
                 self._writer.write(decoded.frame)
-                self.written += 1
+                self.written, self.restored = self.written + 1, faces.restored_by.pop(decoded.index)
                 told()
         self.damage = list(self._reader.damage)
         self._end_segment(faces.counted(), None)

@@ -138,6 +138,9 @@ class FaceRestorer:
         What was done so far.
     boundaries
         Where segments begin, by the index of their first frame; put there before that frame is yielded.
+    restored_by
+        Faces restored up to each frame, by its index; put there before that frame is yielded, for the caller to take
+        out. The tally runs ahead of it.
 
     Raises
     ------
@@ -160,6 +163,8 @@ class FaceRestorer:
         self._tracks = None if restorer.reader is None else FaceTracks(restorer.reader)
         self.tally = Tally() if start is None else start.tally.copy()
         self.boundaries: dict[int, Boundary] = {}
+        self.restored_by: dict[int, int] = {}
+        self._restored = self.tally.restored  # in the frames yielded
         self._counted = self.tally.copy()  # up to where the segment in work begins
         self._from = 0 if start is None else start.index
         self._position = 0  # in its shot, of the frame to go on with
@@ -216,6 +221,8 @@ class FaceRestorer:
     def _release(self, held: _Held) -> Iterator[DecodedFrame]:
         if held.picture.decoded.index >= self._from:
             blend(held.planes, held.changes, 1.0)
+            self._restored += len(held.changes)
+            self.restored_by[held.picture.decoded.index] = self._restored
             yield held.picture.decoded
 
     def counted(self) -> State:

@@ -11,9 +11,11 @@ from media_samples import make_video, moving_photograph, packets
 
 from fvdeblur.errors import InputError, UsageError
 from fvdeblur.evaluation import psnr, ssim
+from fvdeblur.faces import create_detector
 from fvdeblur.media import probe
 from fvdeblur.restoration import Progress
-from fvdeblur.restoration.comparison import GAIN, compare
+from fvdeblur.restoration.comparison import compare
+from fvdeblur.restoration.comparison_outputs import CLOSE_UP, GAIN
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
@@ -75,14 +77,44 @@ def test_difference(videos: tuple[Path, Path], tmp_path: Path) -> None:
     target = tmp_path / "difference.png"
     compare(*videos, target, mode="difference")
     sheet = cv2.imread(str(target))[..., ::-1]
-    assert sheet.shape == (6 * 120, 160, 3)
+    assert sheet.shape == (6 * CLOSE_UP, 160 + CLOSE_UP, 3)
     one, other = (decoded(path)[0].astype(int) for path in videos)
     expected = np.clip(128 + GAIN * (other - one), 0, 255)
-    assert (
-        np.abs(sheet[40:120] - expected[40:]).mean() < 2.5
-    )  # the decoders' conversions are rounded otherwise
+    # The decoders' conversions are rounded otherwise.
+    assert np.abs(sheet[40:120, :160] - expected[40:]).mean() < 2.5
     compare(videos[0], videos[0], target, mode="difference", overwrite=True)
-    assert np.all(cv2.imread(str(target))[40:120] == 128)
+    same = cv2.imread(str(target))
+    assert np.all(same[40:120, :160] == 128)
+    assert np.all(same[:CLOSE_UP, 160:] == 128)
+
+
+@pytest.mark.parametrize(("side", "close_up"), [(120, True), (480, False)])
+def test_a_small_face_is_shown_close_up(tmp_path: Path, side: int, close_up: bool) -> None:
+    """B's face is painted over: so is its close-up, beside A's, and only where the face is not large already."""
+    pictures = [cv2.resize(frame, (side * 4 // 3, side)) for frame in moving_photograph(3, 640, 480)]
+    frames = [cv2.copyMakeBorder(each, 0, 480 - side, 0, 640 - side * 4 // 3, 0) for each in pictures]
+    frames[1][:] = 0
+    boxes = [each.box.astype(int) for frame in frames for each in create_detector().detect(frame)]
+    assert len(boxes) == 2
+    painted = [frame.copy() for frame in frames]
+    for frame, (left, top, right, bottom) in zip(painted[::2], boxes, strict=True):
+        frame[top:bottom, left:right] = 0, 200, 0
+    left, top, right, bottom = boxes[0]
+    videos = [
+        make_video(tmp_path / f"{name}.mp4", each, **LOSSLESS)
+        for name, each in (("a", frames), ("b", painted))
+    ]
+    compare(*videos, tmp_path / "sheet.png")
+    sheet = cv2.imread(str(tmp_path / "sheet.png"))[..., ::-1].reshape(3, 480, -1, 3)
+    assert sheet.shape[2] == (1280 + 2 * 480 if close_up else 1280)
+    if close_up:
+        one, other = sheet[:, :, 1280:1760], sheet[:, :, 1760:]
+        assert not one[1].any()
+        assert not other[1].any()
+        skin = frames[0][top:bottom, left:right].mean(axis=(0, 1))
+        assert np.abs(one[0, 160:320, 160:320].mean(axis=(0, 1)) - skin).max() < 60
+        green = (other.astype(int) @ [-1, 2, -1] > 200).mean(axis=(1, 2))
+        assert green[[0, 2]] == pytest.approx((1 / 1.6) ** 2, abs=0.12)
 
 
 def test_figures(videos: tuple[Path, Path], tmp_path: Path) -> None:
