@@ -32,6 +32,13 @@ def face_photograph() -> Frame:
     return np.asarray(data.astronaut())
 
 
+def cup_photograph() -> Frame:
+    """A cup of coffee (Rachel Michetti, CC0) in scikit-image: uint8 [400, 600, 3], R'G'B'."""
+    from skimage import data
+
+    return np.asarray(data.coffee())
+
+
 @dataclass(frozen=True)
 class MovingPhotograph:
     """A photograph moved over time.
@@ -41,7 +48,7 @@ class MovingPhotograph:
     width, height, rate, seconds
         Format of the clip.
     faces
-        Photographs side by side.
+        Photographs side by side; 0: one without a face.
     exposure
         Time that the shutter is open, in frame intervals.
     speed
@@ -80,8 +87,8 @@ class MovingPhotograph:
             yield _bytes(blurred), _bytes(sharp)
 
     def _canvas(self) -> Frame:
-        photograph = face_photograph()
-        picture = np.hstack([photograph[:, :: (-1) ** i] for i in range(self.faces)])
+        photograph = face_photograph() if self.faces else cup_photograph()
+        picture = np.hstack([photograph[:, :: (-1) ** i] for i in range(max(1, self.faces))])
         factor = min(self.height / picture.shape[0], self.width / picture.shape[1])
         size = (round(picture.shape[1] * factor), round(picture.shape[0] * factor))
         picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC), np.uint8)

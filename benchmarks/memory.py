@@ -22,7 +22,7 @@ import click
 import cv2
 import numpy as np
 
-from benchmarks.clips import SAMPLE_RATE, Frame, MovingPhotograph, tone
+from benchmarks.clips import SAMPLE_RATE, Frame, MovingPhotograph, cup_photograph, tone
 from benchmarks.machine import describe_machine
 from benchmarks.speed import deblur_command, run_process
 
@@ -38,10 +38,8 @@ LIMIT = 0.05
 
 def pictures(height: int) -> Iterator[Frame]:
     """A unit: a shot of a cup of coffee, a shot of a face (a tenth of all), the cup again; R'G'B', 16:9."""
-    from skimage import data
-
     width = round(height * 16 / 9 / 2) * 2
-    cup = cv2.resize(np.asarray(data.coffee()), (width + 64, height + 64), interpolation=cv2.INTER_AREA)
+    cup = cv2.resize(cup_photograph(), (width + 64, height + 64), interpolation=cv2.INTER_AREA)
     count = UNIT * RATE
     face = MovingPhotograph(width=width, height=height, rate=RATE, seconds=UNIT / 10, exposure=1.5)
     shown = [blurred for blurred, _ in face.render()]

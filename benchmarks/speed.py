@@ -1,14 +1,17 @@
 """Speed of the whole process, from the command line's start to its end; its memory: `benchmarks.memory`.
 
-    python -m benchmarks.speed [--seconds 8] [--runs 3] [--faces 1]
+    python -m benchmarks.speed [--seconds 8] [--runs 3] [--height 720] [--faces 1] [--model fvd]
 
 A clip is made from a photograph that an installed package carries; ``fvdeblur run`` is timed on it as a process of
 its own, and beside it, in the same run, PyAV alone decoding and encoding the same clip with the same encoder
-settings: what no restorer can beat.
+settings: what no restorer can beat. ``--height``, ``--faces`` and ``--model`` may be given several times:
+
+    python -m benchmarks.speed --height 480 --height 720 --height 1080 --faces 0 --faces 1 --faces 2 --faces 5
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -118,9 +121,11 @@ def measure_speed(folder: Path, clip: MovingPhotograph, preset: str, model: str,
     """Median times of the tool and of the plain transcode, run in turn."""
     path, target = folder / "clip.mp4", folder / "out.mp4"
     write_clip(path, clip)
-    ours, plain = [], []
+    ours, plain, peak = [], [], 0.0
     for _ in range(runs):
-        ours.append(run_process(deblur_command(path, target, preset, model))[0])
+        took, memory = run_process(deblur_command(path, target, preset, model))
+        ours.append(took)
+        peak = max(peak, memory)
         plain.append(run_process([sys.executable, "-c", TRANSCODE, str(path), str(target), preset, "17"])[0])
     seconds, limit = float(np.median(ours)), float(np.median(plain))
     return {
@@ -130,24 +135,42 @@ def measure_speed(folder: Path, clip: MovingPhotograph, preset: str, model: str,
         "plain_transcode_frames_a_second": round(clip.frames / limit, 2),
         "share_of_plain_transcode": round(limit / seconds, 3),
         "all_seconds": [round(value, 2) for value in ours],
+        "largest_memory_mib": round(peak),
     }
 
 
 @click.command()
 @click.option("--seconds", type=float, default=8.0, show_default=True, help="Length of the clip.")
-@click.option("--height", type=int, default=720, show_default=True, help="Height of the 16:9 picture.")
-@click.option("--faces", type=int, default=1, show_default=True)
+@click.option(
+    "--height",
+    "heights",
+    type=int,
+    multiple=True,
+    default=[720],
+    show_default=True,
+    help="Of the 16:9 picture.",
+)
+@click.option("--faces", "counts", type=int, multiple=True, default=[1], show_default=True)
 @click.option("--preset", default="veryfast", show_default=True)
-@click.option("--model", default="fvd", show_default=True)
+@click.option("--model", "models", multiple=True, default=["fvd"], show_default=True)
 @click.option("--runs", type=int, default=3, show_default=True)
-def main(seconds: float, height: int, faces: int, preset: str, model: str, runs: int) -> None:
+def main(
+    seconds: float,
+    heights: tuple[int, ...],
+    counts: tuple[int, ...],
+    preset: str,
+    models: tuple[str, ...],
+    runs: int,
+) -> None:
     """Measure the whole process; JSON on standard output."""
-    width = round(height * 16 / 9 / 2) * 2
-    clip = MovingPhotograph(width=width, height=height, seconds=seconds, faces=faces)
-    with tempfile.TemporaryDirectory() as name:
-        results = measure_speed(Path(name), clip, preset, model, runs)
-    head = {"picture": f"{width}x{height}", "faces": faces, "preset": preset, "model": model}
-    click.echo(json.dumps({**head, **results, "machine": describe_machine()}, indent=1))
+    rows = []
+    for height, faces, model in itertools.product(heights, counts, models):
+        width = round(height * 16 / 9 / 2) * 2
+        clip = MovingPhotograph(width=width, height=height, seconds=seconds, faces=faces)
+        with tempfile.TemporaryDirectory() as name:
+            result = measure_speed(Path(name), clip, preset, model, runs)
+        rows.append({"picture": f"{width}x{height}", "faces": faces, "model": model, **result})
+    click.echo(json.dumps({"preset": preset, "clips": rows, "machine": describe_machine()}, indent=1))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from fvdeblur import __version__
+from fvdeblur.processes import usable_cores
 
 State = Literal["ok", "note", "problem"]
 
@@ -163,7 +164,7 @@ def _models() -> Finding:
 
 
 def _threads() -> Finding:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     given = os.environ.get("OMP_NUM_THREADS")
     if given is not None and given != str(cores):
         text = f"{cores} cores, but OMP_NUM_THREADS is {given}"

@@ -27,6 +27,11 @@ STOP_SECONDS = 15.0
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
+def usable_cores() -> int:
+    """How many of the processor's cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @dataclass(frozen=True)
 class Outcome(Generic[Job]):
     """How a job ended.

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from fvdeblur.faces.cuts import CutDetector
 from fvdeblur.faces.detector import Detection, Detector
@@ -292,7 +291,12 @@ class FaceTracker:
         reach = LARGEST_STEP + STEP_GROWTH * unseen[:, None]
         cost = distance + ratio + 0.5 * (1 - iou_matrix(predicted, found))
         cost[(distance > reach) | (ratio > np.log(LARGEST_SIZE_RATIO))] = _IMPOSSIBLE
-        rows, columns = linear_sum_assignment(cost)
+        if min(cost.shape) == 1:
+            rows, columns = np.unravel_index([int(np.argmin(cost))], cost.shape)
+        else:
+            from scipy.optimize import linear_sum_assignment  # takes a third of a second
+
+            rows, columns = linear_sum_assignment(cost)
         return {
             int(row): int(column)
             for row, column in zip(rows, columns, strict=True)

@@ -85,6 +85,8 @@ class FaceReader:
         Its model; None: the one of the package.
     device
         Where it reads.
+    dtype
+        Of the regressor's features; its coefficients, and all that is made of them, are float32.
 
     Raises
     ------
@@ -99,6 +101,7 @@ class FaceReader:
         regressor: Regressor | None = None,
         model: MorphableModel | None = None,
         device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         plain = load_default() if model is None else model
         mirror = find_mirror(plain)
@@ -110,7 +113,9 @@ class FaceReader:
         self.size = network.size
         self._landmarks = torch.cat([self.model.landmarks["5"], self.model.landmarks["68"]])  # the eyes first
         self._signs = mirror.signs.to(device)
+        self._dtype = dtype
         self._network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network.body.to(dtype)
 
     @torch.inference_mode()
     def read(self, crops: Tensor) -> Reading:
@@ -172,7 +177,7 @@ class FaceReader:
             crops = functional.interpolate(
                 crops, (self.size, self.size), mode="bilinear", antialias=shrinks, align_corners=False
             )
-        return crops.contiguous(memory_format=torch.channels_last)
+        return crops.to(self._dtype, memory_format=torch.channels_last)
 
 
 def load_regressor(name: str = NAME) -> Regressor:

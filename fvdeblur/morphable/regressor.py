@@ -47,9 +47,12 @@ class Regressor(nn.Module):
         self.register_buffer("usual", usual, persistent=False)
 
     def forward(self, crops: Tensor) -> Coefficients:
-        """Coefficients, in float32, of the faces in square crops, float [B, 3, size, size], R'G'B' in 0..1."""
+        """Coefficients, in float32, of the faces in square crops, [B, 3, size, size], R'G'B' in 0..1.
+
+        Crops are of the type of the body's weights.
+        """
         features = self.body((crops - INPUT_MEAN) / INPUT_DEVIATION)
-        vector = self.last(features).float() * self.unit + self.usual
+        vector = self.last(features.to(self.last.weight.dtype)).float() * self.unit + self.usual
         return Coefficients.split(vector)
 
 

@@ -212,19 +212,18 @@ def aligned_neighbours(frames: Tensor, flow: Tensor) -> Tensor:
     batch, channels, height, width = frames.shape
     count = channels // 3
     others = [i for i in range(count) if i != count // 2]
-    # One neighbour after another, each with all of the batch: so the channels stay last in memory.
-    neighbours = torch.cat([frames[:, 3 * i : 3 * i + 3] for i in others]).float()
+    # One neighbour after another, each with all of the batch; plane after plane, which is sampled the fastest.
+    planes = frames.contiguous().float()
+    neighbours = torch.cat([planes[:, 3 * i : 3 * i + 3] for i in others])
     moved = torch.cat(list(flow.float().unflatten(1, (count - 1, 2)).unbind(1)))
-    moved = functional.interpolate(moved, (height, width), mode="bilinear", align_corners=False)
     # In units of half the picture, as grid_sample wants it, with -1 and 1 at the outer edges of the outer pixels.
-    x = (torch.arange(width, device=frames.device) * 2 + 1) / width - 1 + moved[:, 0] * (2 / width)
-    y = (
-        (torch.arange(height, device=frames.device)[:, None] * 2 + 1) / height
-        - 1
-        + moved[:, 1] * (2 / height)
+    moved = moved * moved.new_tensor([2 / width, 2 / height])[:, None, None]
+    moved = functional.interpolate(moved, (height, width), mode="bilinear", align_corners=False)
+    x, y = ((2 * torch.arange(size, device=frames.device) + 1) / size - 1 for size in (width, height))
+    places = moved + torch.stack(torch.meshgrid(x, y, indexing="xy"))
+    aligned = functional.grid_sample(
+        neighbours, places.permute(0, 2, 3, 1), padding_mode="border", align_corners=False
     )
-    grid = torch.stack([x, y], dim=-1)
-    aligned = functional.grid_sample(neighbours, grid, padding_mode="border", align_corners=False)
     return torch.cat(list(aligned.split(batch)), dim=1)
 
 

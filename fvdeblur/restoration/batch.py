@@ -16,7 +16,7 @@ from fvdeblur.cluster import ClusterWork, run_on_cluster
 from fvdeblur.errors import BusyError, FvdeblurError, UsageError
 from fvdeblur.folders import make_folders
 from fvdeblur.media.failures import shown
-from fvdeblur.processes import Outcome, Report, Work, plain_error, run_jobs
+from fvdeblur.processes import Outcome, Report, Work, plain_error, run_jobs, usable_cores
 from fvdeblur.restoration.comparison import check_comparison, compare
 from fvdeblur.restoration.deblurrer import Deblurrer
 from fvdeblur.restoration.inputs import Item
@@ -77,7 +77,8 @@ def run_batch(
     settings
         How.
     workers
-        Processes; each holds the model and takes its share of the processor's cores where ``settings.threads`` is 0.
+        Processes; each holds the model. Where ``settings.threads`` is 0, it takes its share of the processor's cores,
+        and a single one half of them for each stage, since several stages are at work at a time.
     cluster
         Address of a Ray cluster, ``HOST:PORT`` or ``auto`` (the one that runs on this machine), that does the work
         instead: each input is a task, done again where it fails or its node is lost. It takes ``settings.threads``
@@ -165,7 +166,7 @@ def deblur_item(
 def _here(items: Sequence[Item], settings: Settings, progress: Tell) -> Generator[Result, None, None]:
     if not items:
         return
-    deblurrer = Deblurrer(settings)
+    deblurrer = Deblurrer(_shared(settings, 2))
     for item in items:
         try:
             told = None if progress is None else partial(progress, item)
@@ -177,9 +178,15 @@ def _here(items: Sequence[Item], settings: Settings, progress: Tell) -> Generato
 def _in_processes(
     items: Sequence[Item], settings: Settings, workers: int, progress: Tell
 ) -> Generator[Result, None, None]:
-    if not settings.threads:
-        settings = replace(settings, threads=max(1, (os.cpu_count() or 1) // workers))
-    yield from _results(run_jobs(partial(_prepare, settings), items, workers, partial(_tell, progress)))
+    prepare = partial(_prepare, _shared(settings, workers))
+    yield from _results(run_jobs(prepare, items, workers, partial(_tell, progress)))
+
+
+def _shared(settings: Settings, parts: int) -> Settings:
+    """The settings with as many threads as one of so many parts of the processor has cores, where none are given."""
+    if settings.threads:
+        return settings
+    return replace(settings, threads=max(1, usable_cores() // parts))
 
 
 def _on_cluster(

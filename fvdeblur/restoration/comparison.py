@@ -13,7 +13,6 @@ from pathlib import Path
 import cv2
 
 from fvdeblur.errors import UsageError
-from fvdeblur.evaluation import psnr, ssim
 from fvdeblur.media import DecodedFrame, FramePlanes, VideoInfo, VideoReader
 from fvdeblur.media.failures import shown
 from fvdeblur.media.target import check_free
@@ -134,6 +133,8 @@ def compare(
                     a = FramePlanes(mine.frame, info.rotation).picture()
                     b = FramePlanes(theirs.frame, other.info.rotation).picture()
                     if reference is not None:
+                        from fvdeblur.evaluation import psnr, ssim  # what it needs takes a while to load
+
                         errors[0] += 255.0**2 * 10 ** (-psnr(a, b) / 10)
                         errors[1] += ssim(
                             cv2.cvtColor(a, cv2.COLOR_RGB2GRAY), cv2.cvtColor(b, cv2.COLOR_RGB2GRAY)

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 Picture = NDArray[np.uint8]
 FloatArray = NDArray[np.float32]
@@ -94,6 +93,8 @@ def fuse(pictures: Sequence[Picture]) -> Picture | None:
 
 def join(reference: FloatArray, moved: Sequence[Moved]) -> FloatArray:
     """The reference and what was moved onto it, float32 [H, W, 3], joined frequency by frequency."""
+    from scipy import fft  # takes a while to load, and is not needed for videos
+
     height, width = reference.shape[:2]
     total = np.zeros((height, width // 2 + 1, 3), np.complex64)
     weights = np.zeros((height, width // 2 + 1, 1), np.float32)

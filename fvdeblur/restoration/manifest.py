@@ -19,6 +19,7 @@ from fvdeblur import released
 from fvdeblur.faces import Detector
 from fvdeblur.media.failures import reading
 from fvdeblur.media.packet_file import file_digest
+from fvdeblur.processes import usable_cores
 from fvdeblur.restoration.restorer import Restorer
 from fvdeblur.restoration.settings import Settings
 
@@ -98,11 +99,7 @@ def describe_work(
         "machine": {
             "kind": platform.machine(),
             "instructions": torch.backends.cpu.get_cpu_capability(),
-            "processors": _processors(),
+            "processors": usable_cores(),
             "threads": torch.get_num_threads(),
         },
     }
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

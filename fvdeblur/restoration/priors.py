@@ -74,15 +74,19 @@ class FaceTracks:
     ----------
     reader
         Reads the coefficients.
+    sparing
+        Whether faces are read in every second frame alone, which takes half the time; what lies between is what
+        steadying makes of its neighbours, so both of them should have come in.
     """
 
-    def __init__(self, reader: FaceReader) -> None:
-        self._reader = reader
+    def __init__(self, reader: FaceReader, sparing: bool = False) -> None:
+        self._reader, self._sparing = reader, sparing
         self._people: dict[int, _Person] = {}
 
     def see(self, position: int, planes: FramePlanes, faces: Iterable[TrackedFace]) -> None:
         """Read the faces of the frame at this position of the shot."""
-        faces = list(faces)
+        spared = self._sparing and position % 2 == 1  # where they were read in the frame before
+        faces = [face for face in faces if not (spared and self._was_read(face.track, position - 1))]
         if not faces:
             return
         plans = [_plan(face, self._reader.size) for face in faces]
@@ -92,6 +96,10 @@ class FaceTracks:
         whole = Reading(reading.coefficients._replace(pose=pose), reading.doubt)
         for number, face in enumerate(faces):
             self._people.setdefault(face.track, _Person()).add(position, whole.one(number))
+
+    def _was_read(self, track: int, position: int) -> bool:
+        person = self._people.get(track)
+        return person is not None and position in person.readings
 
     def forget(self, before: int) -> None:
         """Readings of frames before this position are not needed any more; tracks without any others have ended."""
@@ -142,9 +150,11 @@ class FaceTracks:
     def at(self, position: int, track: int) -> Reading | None:
         """The steadied reading of a face, its pose in pixels of the frame; None where it was not seen there."""
         person = self._people.get(track)
-        if person is None or position not in person.readings:
+        if person is None or not (position in person.readings or self._sparing):
             return None
         near = [k for k in range(position - REACH, position + REACH + 1) if k in person.readings]
+        if not near:
+            return None
         steady = steadied([person.readings[k] for k in near], [k - position for k in near])
         if (
             person.features is None

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from fvdeblur.errors import UsageError
+from fvdeblur.errors import FvdeblurError, UsageError
 from fvdeblur.flow import sequence_flow
 from fvdeblur.networks import WindowShape
 from fvdeblur.restoration.weights import ModelCard, load_model
@@ -140,12 +140,18 @@ class Restorer:
             return None
         from fvdeblur.morphable.reader import FaceReader
 
-        return FaceReader(device=self.device)
+        return FaceReader(device=self.device, dtype=_DTYPES[self.precision])
 
     def changes(
         self, windows: Sequence[FloatArray], guides: Sequence[Guides] | None = None
     ) -> list[FloatArray | None]:
-        """Change of the central frame of each window.
+        """Change of the central frame of each window: `prepare` and `compute`."""
+        return self.compute(self.prepare(windows, guides))
+
+    def prepare(
+        self, windows: Sequence[FloatArray], guides: Sequence[Guides] | None = None
+    ) -> dict[str, torch.Tensor]:
+        """What the network is given of some windows.
 
         Parameters
         ----------
@@ -157,7 +163,7 @@ class Restorer:
 
         Returns
         -------
-        One float32 [H, W, 3] change a window; None where the network gave no finite numbers, not even in fp32.
+        The inputs of the network by name; each has an entry a window.
         """
         batch = torch.from_numpy(np.stack(windows)).permute(0, 1, 4, 2, 3).flatten(1, 2)
         flow = (
@@ -165,12 +171,46 @@ class Restorer:
             if self._takes_flow
             else None
         )
-        inputs = {"flow": flow, **_stacked(guides or [])}
-        results: list[FloatArray | None] = list(self._run(self._network, batch, inputs))
+        inputs = {"frames": batch, "flow": flow, **_stacked(guides or [])}
+        return {name: value for name, value in inputs.items() if value is not None}
+
+    def compute(self, inputs: dict[str, torch.Tensor]) -> list[FloatArray | None]:
+        """Change of the central frame of each window.
+
+        Parameters
+        ----------
+        inputs
+            As `prepare` gives them.
+
+        Returns
+        -------
+        One float32 [H, W, 3] change a window; None where the network gave no finite numbers, not even in fp32.
+
+        Raises
+        ------
+        FvdeblurError
+            The device has too little memory for a single window. Of more, half are tried at a time.
+        """
+        count = len(inputs["frames"])
+        try:
+            results: list[FloatArray | None] = list(self._run(self._network, inputs))
+        except torch.OutOfMemoryError as error:
+            if count == 1:
+                height, width = inputs["frames"].shape[-2:]
+                raise FvdeblurError(
+                    f"{self.device_name} has too little free memory for a face of {width}x{height} pixels; "
+                    "close other programs, or give --device cpu"
+                ) from error
+            results = []
+        if not results:  # outside of the handler, which holds what has to be freed
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            for part in (slice(count // 2), slice(count // 2, None)):
+                results += self.compute({name: value[part] for name, value in inputs.items()})
+            return results
         for i, change in enumerate(results):
             if change is not None and not np.isfinite(change).all():
-                own = {name: None if value is None else value[i : i + 1] for name, value in inputs.items()}
-                again = self._run(self._exact, batch[i : i + 1], own)[0]
+                again = self._run(self._exact, {name: value[i : i + 1] for name, value in inputs.items()})[0]
                 results[i] = again if np.isfinite(again).all() else None
         return results
 
@@ -182,15 +222,13 @@ class Restorer:
         return np.concatenate(list(sequence_flow(list(pictures), pairs)))
 
     @torch.inference_mode()
-    def _run(
-        self, network: nn.Module, batch: torch.Tensor, inputs: dict[str, torch.Tensor | None]
-    ) -> list[FloatArray]:
+    def _run(self, network: nn.Module, inputs: dict[str, torch.Tensor]) -> list[FloatArray]:
         dtype = next(network.parameters()).dtype
-        given = batch.to(self.device, dtype=dtype, memory_format=torch.channels_last)
-        wanted = {name: value.to(self.device) for name, value in inputs.items() if value is not None}
-        for name in {"prior", "identity"} & set(wanted):  # flow stays in its own type: see FVD
-            wanted[name] = wanted[name].to(dtype)
-        change = network(given, **wanted).float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        given = {name: value.to(self.device) for name, value in inputs.items()}
+        for name in {"prior", "identity"} & set(given):  # flow stays in its own type: see FVD
+            given[name] = given[name].to(dtype)
+        frames = given.pop("frames").to(dtype=dtype, memory_format=torch.channels_last)
+        change = network(frames, **given).float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
         return list(change)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -18,6 +19,9 @@ from fvdeblur.restoration.crops import CropPlan, FloatArray, blend, cut, overlap
 from fvdeblur.restoration.priors import REACH, FaceTracks, Guides
 from fvdeblur.restoration.restorer import Restorer
 from fvdeblur.restoration.resuming import PREVIEW_SIDE, Boundary, Segmenting, Start, State, Tally
+
+AHEAD = 1
+"""Works that wait while the network is at another: meanwhile the next frames are read, cut and their flow estimated."""
 
 SHARP_CHANGE = 0.4 / 255
 """A face whose mean absolute change is below this is sharp already and left alone: nobody could see the change."""
@@ -113,6 +117,15 @@ class _Held:
     changes: list[tuple[CropPlan, FloatArray]] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What the network is at: faces of a frame, and what will be the changes of their crops."""
+
+    held: _Held
+    faces: list[tuple[TrackedFace, CropPlan]]
+    changes: Future[list[FloatArray | None]]
+
+
 class FaceRestorer:
     """Restores the faces of a stream of tracked frames.
 
@@ -160,10 +173,11 @@ class FaceRestorer:
     ) -> None:
         self._restorer, self._rotation, self._chooser = restorer, rotation, chooser
         self._strength, self._min_face = strength, min_face
-        self._tracks = None if restorer.reader is None else FaceTracks(restorer.reader)
+        self._tracks = None if restorer.reader is None else FaceTracks(restorer.reader, sparing=True)
         self.tally = Tally() if start is None else start.tally.copy()
         self.boundaries: dict[int, Boundary] = {}
         self.restored_by: dict[int, int] = {}
+        self._works: deque[_Work] = deque()
         self._restored = self.tally.restored  # in the frames yielded
         self._counted = self.tally.copy()  # up to where the segment in work begins
         self._from = 0 if start is None else start.index
@@ -176,6 +190,10 @@ class FaceRestorer:
 
     def __call__(self, pictures: Iterable[TrackedPicture]) -> Generator[DecodedFrame, None, None]:
         """Yield every frame once, in order, with its faces restored in place."""
+        with ThreadPoolExecutor(1, "fvdeblur-network") as self._thread:
+            yield from self._stream(pictures)
+
+    def _stream(self, pictures: Iterable[TrackedPicture]) -> Generator[DecodedFrame, None, None]:
         radius = self._restorer.frames // 2
         shot: deque[_Held] = deque()
         first = restored = 0  # positions in the shot of the oldest frame held and of the next to restore
@@ -220,6 +238,8 @@ class FaceRestorer:
 
     def _release(self, held: _Held) -> Iterator[DecodedFrame]:
         if held.picture.decoded.index >= self._from:
+            while any(work.held is held for work in self._works):
+                self._collect()
             blend(held.planes, held.changes, 1.0)
             self._restored += len(held.changes)
             self.restored_by[held.picture.decoded.index] = self._restored
@@ -227,6 +247,7 @@ class FaceRestorer:
 
     def counted(self) -> State:
         """What was done to the faces since the last segment began, or in this call since the call before."""
+        self._collect_all()
         counted = self.tally.since(self._counted)
         self._counted = self.tally.copy()
         return counted
@@ -237,6 +258,7 @@ class FaceRestorer:
             picture.boundary.tally = self.counted()
             self.boundaries[picture.decoded.index] = picture.boundary
         elif picture.decoded.index == self._from:
+            self._collect_all()
             self.tally = self._counted.copy()  # the frames before were counted by the run that did them
 
     def _read(self, held: _Held, position: int) -> None:
@@ -273,9 +295,21 @@ class FaceRestorer:
             for _, plan in group:
                 crops = {index: cut(planes, plan) for index, planes in frames.items()}
                 windows.append(np.stack([crops[index] for index in indices]))
-            changes = self._restorer.changes(windows, self._guides(position, group))
-            for (track, plan), change in zip(group, changes, strict=True):
-                self._keep(held, faces[track], plan, change)
+            inputs = self._restorer.prepare(windows, self._guides(position, group))
+            if len(self._works) > AHEAD:
+                self._collect()
+            wanted = [(faces[track], plan) for track, plan in group]
+            self._works.append(_Work(held, wanted, self._thread.submit(self._restorer.compute, inputs)))
+
+    def _collect_all(self) -> None:
+        while self._works:
+            self._collect()
+
+    def _collect(self) -> None:
+        """Wait for the oldest work and keep what came of it."""
+        work = self._works.popleft()
+        for (face, plan), change in zip(work.faces, work.changes.result(), strict=True):
+            self._keep(work.held, face, plan, change)
 
     def _plan(self, held: _Held, face: TrackedFace) -> CropPlan | None:
         self.tally.tracks.add(face.track)

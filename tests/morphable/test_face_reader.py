@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
+import skimage.data
 import torch
 from face_model import coefficients, face_model
 from safetensors.torch import save
@@ -68,6 +69,17 @@ def test_readings_that_do_not_agree_with_their_mirror_image_are_doubtful() -> No
     assert 2 * doubts[1] < doubts[2]
     assert doubts[1] > 5
     assert FaceReader(Finder(0.3)).read(crops).coefficients.pose[0, 1].abs() < 1e-6  # the mean of both
+
+
+def test_half_precision_reads_the_same() -> None:
+    """Far more alike than a face and its mirror image are read."""
+    face = torch.from_numpy(skimage.data.astronaut()[0:200, 120:320].copy()).permute(2, 0, 1)[None] / 255
+    exact, rounded = (FaceReader(dtype=dtype).read(face) for dtype in (torch.float32, torch.bfloat16))
+    assert all(part.dtype == torch.float32 for part in (*rounded.coefficients, rounded.doubt))
+    apart = (exact.coefficients.vector() - rounded.coefficients.vector()).abs()
+    assert 0 < apart.max() < 0.1
+    assert (rounded.coefficients.pose - exact.coefficients.pose).abs().max() < 0.01
+    assert rounded.doubt == pytest.approx(float(exact.doubt), abs=0.3)
 
 
 def test_a_model_without_a_mirror_cannot_be_read() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fvdeblur.faces import TrackedFace
 from fvdeblur.media import FramePlanes
 from fvdeblur.morphable import Coefficients
-from fvdeblur.morphable.reader import MOST_OF_PERSON, FaceReader
+from fvdeblur.morphable.reader import MOST_OF_PERSON, FaceReader, Reading
 from fvdeblur.morphable.regressor import Regressor
 from fvdeblur.restoration.crops import CropPlan, plan_crop
 from fvdeblur.restoration.priors import FaceTracks
@@ -98,6 +98,25 @@ def test_a_face_that_moves_is_steadied(tracks: FaceTracks) -> None:
     see(tracks, [[face(0, 100 + step, 100)] for step in jitter])
     places = [float(tracks.at(k, 0).coefficients.pose[0, 3]) for k in range(2, 5)]  # type: ignore[union-attr]
     assert max(places) - min(places) < 3
+
+
+def test_every_second_frame_is_read_where_time_is_spared() -> None:
+    """One that moves steadily is nevertheless known where it is in every frame; a new one is read at once."""
+    tracks = FaceTracks(FaceReader(Filling()), sparing=True)
+    seen: list[int] = []
+    read = tracks._reader.read
+
+    def counted(crops: Tensor) -> Reading:
+        seen.append(len(crops))
+        return read(crops)
+
+    tracks._reader.read = counted  # type: ignore[method-assign]
+    see(tracks, [[face(0, 100 + 8 * k, 100)] + [face(1, 60, 150)] * (k > 4) for k in range(10)])
+    assert seen == [1, 1, 1, 1, 2, 2]
+    for k in range(2, 8):
+        reading = tracks.at(k, 0)
+        assert reading is not None
+        assert abs(float(reading.coefficients.pose[0, 3]) - (100 + 8 * k)) < 1.5
 
 
 def test_identity_is_the_persons(tracks: FaceTracks) -> None:

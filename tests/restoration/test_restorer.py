@@ -11,7 +11,7 @@ from pictures import Network, restorer, run, stream, to_frame
 from torch import Tensor
 
 from fvdeblur import networks
-from fvdeblur.errors import UsageError
+from fvdeblur.errors import FvdeblurError, UsageError
 from fvdeblur.networks.fvd import aligned_neighbours
 from fvdeblur.restoration.restorer import select_device, select_precision
 
@@ -65,6 +65,36 @@ def test_bf16_that_fails_is_tried_in_fp32() -> None:
     for result in results:
         assert result is not None
         assert result == pytest.approx(np.float32(0.1))  # not rounded to bf16, where 0.1 is 0.10009765625
+
+
+@pytest.mark.parametrize("room", [1, 2, 3])
+def test_windows_for_which_memory_is_too_small_are_done_in_parts(room: int) -> None:
+    """What comes out, and in which order, is what would come out at once."""
+    sizes: list[int] = []
+
+    def answer(x: Tensor) -> Tensor:
+        sizes.append(len(x))
+        if len(x) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return x[:, 6:9] - x[:, 12:15]
+
+    given = windows(5)
+    changes = restorer(Network(answer)).changes(given)
+    for window, change in zip(given, changes, strict=True):
+        assert change is not None
+        np.testing.assert_allclose(change, window[2] - window[4], atol=1e-6)
+    assert sum(size for size in sizes if size <= room) == 5
+    assert sizes[0] == 5
+
+
+def test_a_window_for_which_memory_is_too_small_is_said_to_be() -> None:
+    def answer(x: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    with pytest.raises(
+        FvdeblurError, match=r"^CPU has too little free memory for a face of 32x32 pixels; .*$"
+    ):
+        restorer(Network(answer)).changes(windows(3))
 
 
 def test_bf16_is_used_where_it_works() -> None:
