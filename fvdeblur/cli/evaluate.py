@@ -44,6 +44,12 @@ FORMATS = ("rich", "markdown", "latex", "csv", "json")
 @click.option(
     "--embedder", default="auto", show_default=True, help="auto, dlib, insightface or none (identity)."
 )
+@click.option(
+    "--networks",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Measure LPIPS and d_VGG with the networks that lie here (docs/evaluation.md).",
+)
 @click.option("--no-detection", is_flag=True, help="Do not detect faces in what is measured; much faster.")
 @click.option("--measure", "measures", multiple=True, help="Show this measure only; may be repeated.")
 @click.option(
@@ -69,6 +75,7 @@ def evaluate(
     blurred: Path | None,
     protocols: tuple[str, ...],
     embedder: str,
+    networks: Path | None,
     no_detection: bool,
     measures: tuple[str, ...],
     kind: str,
@@ -92,13 +99,19 @@ def evaluate(
     for path in (json_path, csv_path):
         if path is not None and os.path.lexists(path) and not overwrite:
             raise UsageError(f"{shown(path)} exists; use --overwrite or another name")
-    common = {"detection": not no_detection, "embedder": None if embedder == "none" else embedder}
+    common = {
+        "detection": not no_detection,
+        "embedder": None if embedder == "none" else embedder,
+        "networks": networks,
+    }
     if len(inputs) == 1:
         if not os.path.isdir(inputs[0]):
             raise UsageError(f"{shown(inputs[0])}: is no dataset's folder; to compare videos, name two")
         if blurred is not None:
             raise UsageError("--blurred goes with two videos; a dataset is blurred by --protocol")
         if os.path.exists(os.path.join(inputs[0], "pairs.txt")):
+            if networks is not None:
+                raise UsageError("--networks goes with a dataset's clips or with videos, not with pairs")
             return _on_pairs(inputs[0], embedder, quiet, kind, json_path, **values)
         results = _on_dataset(inputs[0], protocols, quiet, **common, **values)
     elif len(inputs) == 2:

@@ -18,6 +18,7 @@ from fvdeblur.datasets.protocols import PROTOCOLS, Protocol, apply, create
 from fvdeblur.datasets.protocols.convolutions import Convolution
 from fvdeblur.errors import InputError, UsageError
 from fvdeblur.evaluation.baselines import BASELINES, NEED_KERNELS, Baseline, Kernels
+from fvdeblur.evaluation.perceptual import read_distances
 from fvdeblur.evaluation.restoring import restore_frames
 from fvdeblur.evaluation.results import Results, Row
 from fvdeblur.evaluation.sequences import SHARP_PSNR, find_truth, measure_frames
@@ -51,6 +52,7 @@ def evaluate_dataset(
     precision: str = "auto",
     detection: bool = True,
     embedder: str | None = "auto",
+    networks: str | Path | None = None,
     progress: Told | None = None,
 ) -> Results:
     """Blur the clips of a dataset by protocols, restore them by models, and measure both against the truth.
@@ -81,6 +83,8 @@ def evaluate_dataset(
         Whether faces are detected in blurred and restored frames.
     embedder
         ``auto``, ``dlib`` or ``insightface``; None: identity is not measured.
+    networks
+        Folder with the networks of further measures (`fvdeblur.evaluation.perceptual`); None: there are none.
     progress
         Called with pairs of clips and protocols done, and in all.
 
@@ -104,6 +108,7 @@ def evaluate_dataset(
         precision=precision,
         detection=detection,
         embedder=embedder,
+        networks=networks,
         progress=progress,
     )
     results.about = {**results.about, "data": Path(data).name, "split": split}
@@ -120,6 +125,7 @@ def evaluate_clips(
     precision: str = "auto",
     detection: bool = True,
     embedder: str | None = "auto",
+    networks: str | Path | None = None,
     progress: Told | None = None,
 ) -> Results:
     """Do what `evaluate_dataset` does with clips or stills that are in memory.
@@ -133,6 +139,7 @@ def evaluate_clips(
     restorers, ran = create_restorers(models, device, precision)
     detector = create_detector("centerface")
     teller = None if embedder is None else create_embedder(embedder)
+    distances = read_distances(networks)
     results = Results(
         about={
             "version": __version__,
@@ -160,7 +167,7 @@ def evaluate_clips(
                 results.left_out.append({"clip": clip.name, "protocol": protocol, "reason": reason})
                 continue
             looked = detector if detection else None
-            before = measure_frames(pair[0], true, looked, teller)
+            before = measure_frames(pair[0], true, looked, teller, distances)
             for name, restore in restorers.items():
                 if name in NEED_KERNELS and pair[2] is None:
                     results.left_out.append(
@@ -172,7 +179,7 @@ def evaluate_clips(
                         }
                     )
                     continue
-                after = measure_frames(restore(pair[0], pair[2]), true, looked, teller)
+                after = measure_frames(restore(pair[0], pair[2]), true, looked, teller, distances)
                 results.rows.append(
                     Row(
                         protocol,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from fvdeblur.datasets.mining.rules import sharpness
 from fvdeblur.evaluation.metrics import psnr, ssim
+from fvdeblur.evaluation.perceptual import Distance, measure_distances
 from fvdeblur.faces import Detection, Detector, face_size
 from fvdeblur.faces.identity import Embedder
 from fvdeblur.flow import FLOW_STEP, dis_flow
@@ -74,7 +76,11 @@ def find_truth(frames: Frames, detector: Detector) -> Truth | None:
 
 
 def measure_frames(
-    frames: Frames, truth: Truth, detector: Detector | None, embedder: Embedder | None
+    frames: Frames,
+    truth: Truth,
+    detector: Detector | None,
+    embedder: Embedder | None,
+    distances: Mapping[str, Distance] = MappingProxyType({}),
 ) -> dict[str, NDArray[np.float64]]:
     """Measure each frame of a sequence in the face box.
 
@@ -88,6 +94,8 @@ def measure_frames(
         Finds faces for ``detected`` and ``landmark_error``; None: these are left out.
     embedder
         For ``identity``; None: it is left out.
+    distances
+        Further measures by name (`fvdeblur.evaluation.perceptual.read_distances`).
 
     Returns
     -------
@@ -109,6 +117,8 @@ def measure_frames(
         distance between the eyes; NaN where it was not detected.
     ``identity``
         Cosine between the embeddings of the frame and of the true one.
+    ``lpips``, ``d_vgg``
+        Distances in the features of networks (`fvdeblur.evaluation.perceptual`).
 
     Raises
     ------
@@ -137,7 +147,7 @@ def measure_frames(
                 for frame, sharp, face in zip(frames, truth.frames, truth.faces, strict=True)
             ]
         )
-    return measures
+    return measures | measure_distances(distances, frames, truth.frames, truth.boxes)
 
 
 def _largest(faces: Sequence[Detection]) -> Detection | None:

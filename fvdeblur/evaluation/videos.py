@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fvdeblur import __version__
 from fvdeblur.errors import InputError, UsageError
+from fvdeblur.evaluation.perceptual import read_distances
 from fvdeblur.evaluation.results import Results, Row
 from fvdeblur.evaluation.sequences import BETWEEN_FRAMES, Truth, find_truth, measure_frames
 from fvdeblur.faces import create_detector
@@ -29,6 +30,7 @@ def evaluate_videos(
     *,
     detection: bool = True,
     embedder: str | None = "auto",
+    networks: str | Path | None = None,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> Results:
     """Measure a restored video against its sharp reference, in the box of the largest face of each reference frame.
@@ -39,7 +41,7 @@ def evaluate_videos(
     ----------
     restored, reference, blurred
         The videos. Without ``blurred`` the values before are missing.
-    detection, embedder
+    detection, embedder, networks
         As for `evaluate_dataset`.
     progress
         Called with frames done, and in all where that is known.
@@ -57,6 +59,7 @@ def evaluate_videos(
     """
     detector = create_detector("centerface")
     teller = None if embedder is None else create_embedder(embedder)
+    distances = read_distances(networks)
     paths = [Path(path) for path in (reference, restored, *(() if blurred is None else (blurred,)))]
     totals: list[dict[str, list[float]]] = [{} for _ in paths[1:]]
     last: list[Frames] | None = None
@@ -73,7 +76,7 @@ def evaluate_videos(
                 pairs = now if last is None else [np.concatenate(two) for two in zip(last, now, strict=True)]
                 both = Truth(pairs[0], truth.faces * len(pairs[0]), truth.boxes * len(pairs[0]))
                 for found, one, pair in zip(totals, now[1:], pairs[1:], strict=True):
-                    values = measure_frames(one, truth, detector if detection else None, teller)
+                    values = measure_frames(one, truth, detector if detection else None, teller, distances)
                     between = measure_frames(pair, both, None, None)
                     for name in BETWEEN_FRAMES:
                         values[name] = between[name][-1:]

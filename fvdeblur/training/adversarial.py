@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from fvdeblur.errors import UsageError
 from fvdeblur.networks import DFPGnet, FeatureDiscriminator
+from fvdeblur.networks.recognition import check_channels, open_recogniser
 from fvdeblur.training.config import TrainConfig
-from fvdeblur.training.recognition import check_channels, open_recogniser
 
 
 def prior_loss(estimated: Sequence[Tensor], true: Sequence[Tensor]) -> Tensor:

@@ -125,7 +125,7 @@ class TrainConfig(LoopConfig):
         (`fvdeblur.training.losses.perceptual`), for any network; 0: none.
     recogniser
         Weights of the face recognition network that these features come from
-        (`fvdeblur.training.recognition`). A relative path is one in the folder of the material.
+        (`fvdeblur.networks.recognition`). A relative path is one in the folder of the material.
     discriminator_learning_rate
         Of the discriminator's Adam; it falls as that of the network does.
     discriminator_attention

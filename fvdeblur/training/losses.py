@@ -74,7 +74,7 @@ def log_error(restored: Tensor, sharp: Tensor, epsilon: float = 3e-5) -> Tensor:
 def perceptual(restored: Sequence[Tensor], sharp: Sequence[Tensor]) -> Tensor:
     """Mean squared difference of deep features, summed over the scales (Johnson et al. 2016, equation 2).
 
-    Row B2 of table 4 of Jung et al. 2022 with features of VGGFace; `fvdeblur.training.recognition` gives them, float
+    Row B2 of table 4 of Jung et al. 2022 with features of VGGFace; `fvdeblur.networks.recognition` gives them, float
     [B, C, H, W] at each scale, with a root mean square of 1.
     """
     return torch.stack(

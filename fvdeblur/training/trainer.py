@@ -24,6 +24,7 @@ from fvdeblur.networks import (
     window_indices,
     window_table,
 )
+from fvdeblur.networks.recognition import open_recogniser
 from fvdeblur.training import checkpoints, losses
 from fvdeblur.training.adversarial import FeaturePrior, make_discriminator
 from fvdeblur.training.config import TrainConfig
@@ -31,7 +32,6 @@ from fvdeblur.training.guides import Guide, as_inputs
 from fvdeblur.training.loop import Figures, Measure, conduct
 from fvdeblur.training.parallel import Processes
 from fvdeblur.training.pool import Batch, Pool, Segments
-from fvdeblur.training.recognition import open_recogniser
 from fvdeblur.training.validation import Validation, decibels
 
 VALIDATION_FRAMES = 120

@@ -8,7 +8,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from media_samples import make_video, moving_photograph
+from safetensors.torch import save_file
+
+from fvdeblur.evaluation.perceptual import LearnedSimilarity
 
 Run = Callable[..., Any]
 
@@ -114,6 +118,20 @@ def test_two_videos(fvdeblur: Run, tmp_path: Path) -> None:
     assert row["frames"] == 5
     assert row["after"]["psnr"] > row["before"]["psnr"] + 3
     assert row["after"]["temporal_error"] < row["before"]["temporal_error"]
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        network = LearnedSimilarity().state_dict()
+    weights = {name.replace("features_", "features."): network[name] for name in network if "lin" not in name}
+    for number in range(5):
+        weights[f"lin{number}.model.1.weight"] = network[f"lin{number}.weight"].abs()
+    save_file(weights, tmp_path / "lpips.safetensors")
+    result = fvdeblur(
+        *("evaluate", paths[0], paths[1], "--blurred", paths[2], "--networks", tmp_path, "--no-detection"),
+        *("--embedder", "none", "--format", "json", "-q"),
+    )
+    (told,) = json.loads(result.out)["rows"]
+    assert 0 < told["after"]["lpips"] < told["before"]["lpips"]
+    assert "d_vgg" not in told["after"]
     alone = fvdeblur("evaluate", paths[0], paths[1], "--embedder", "none", "--people", "-q")
     assert alone.code == 0
     assert f"{row['after']['psnr']:.2f}" in alone.out

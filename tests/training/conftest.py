@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("datasets", "morphable")]
+sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("datasets", "morphable", "networks")]
 
 from face_material import write_material
 

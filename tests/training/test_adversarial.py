@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from fvdeblur import networks
 from fvdeblur.errors import InputError, UsageError
 from fvdeblur.networks import DFPGnet
+from fvdeblur.networks.recognition import open_recogniser
 from fvdeblur.training import TrainConfig, losses, train
 from fvdeblur.training.adversarial import FeaturePrior, make_discriminator, prior_loss
-from fvdeblur.training.recognition import open_recogniser
 
 SMALL = {"widths": [8, 8, 8], "features": [64, 64, 128], "blocks": 1, "prior_blocks": 1}
 

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fvdeblur.training.recognition import MobileFaceNet, Recogniser
+from fvdeblur.networks.recognition import MobileFaceNet, Recogniser
 
 
 def weights_of(network: Recogniser) -> dict[str, Tensor]:

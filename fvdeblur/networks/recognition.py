@@ -1,4 +1,4 @@
-"""Frozen face recognition networks as sources of deep features; needed for losses, never to restore.
+"""Frozen face recognition networks as sources of deep features; needed for losses and measures, never to restore.
 
 Of each network the last features at three sizes are taken, as relu1_2, relu2_2 and relu3_3 of VGGFace in Jung et al.
 2022, section 4.1:
@@ -30,6 +30,10 @@ from fvdeblur.errors import InputError, UsageError
 
 VGG_MEAN = (129.1863, 104.7624, 93.5940)
 """Of R'G'B', 0..255, of the pictures that VGGFace was trained on."""
+
+
+VGG_BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+"""Channels and convolutions of each block of VGGFace."""
 
 
 class Recogniser(nn.Module):
@@ -68,25 +72,33 @@ class Recogniser(nn.Module):
 
 
 class VGGFace(Recogniser):
-    """The first three blocks of VGGFace (Parkhi et al. 2015): relu1_2, relu2_2 and relu3_3."""
+    """The convolutions of VGGFace (Parkhi et al. 2015): relu1_2, relu2_2, relu3_3 and, of more blocks, the like.
+
+    Parameters
+    ----------
+    blocks
+        How many, 1 to 5.
+    """
 
     channels = (64, 128, 256)
 
-    def __init__(self) -> None:
+    def __init__(self, blocks: int = 3) -> None:
         super().__init__()
+        self._names: list[list[str]] = []
         inputs = 3
-        for block, (width, count) in enumerate(zip(self.channels, (2, 2, 3), strict=True), 1):
-            for number in range(1, count + 1):
-                self.add_module(f"conv{block}_{number}", nn.Conv2d(inputs, width, 3, padding=1))
+        for block, (width, count) in enumerate(VGG_BLOCKS[:blocks], 1):
+            self._names.append([f"conv{block}_{number}" for number in range(1, count + 1)])
+            for name in self._names[-1]:
+                self.add_module(name, nn.Conv2d(inputs, width, 3, padding=1))
                 inputs = width
 
     def stages(self, pictures: Tensor) -> list[Tensor]:
         x = pictures * 255 - torch.tensor(VGG_MEAN, device=pictures.device)[:, None, None]
-        features = []
-        for block in (1, 2, 3):
-            x = functional.max_pool2d(x, 2) if block > 1 else x
-            for number in range(1, 4 if block == 3 else 3):
-                x = functional.relu(self.get_submodule(f"conv{block}_{number}")(x))
+        features: list[Tensor] = []
+        for names in self._names:
+            x = functional.max_pool2d(x, 2) if features else x
+            for name in names:
+                x = functional.relu(self.get_submodule(name)(x))
             features.append(x)
         return features
 
@@ -177,7 +189,7 @@ def open_recogniser(path: str | Path) -> Recogniser:
         reason = f"without {error}" if isinstance(error, KeyError) else textwrap.shorten(str(error), 120)
         raise InputError(
             f"{path}: these are neither weights of VGGFace nor of MobileFaceNet ({reason}); "
-            "see fvdeblur.training.recognition for the names that they must have"
+            "see fvdeblur.networks.recognition for the names that they must have"
         ) from error
     return network.eval().requires_grad_(False)
 

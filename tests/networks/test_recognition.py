@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fvdeblur.errors import InputError, UsageError
-from fvdeblur.training.recognition import MobileFaceNet, VGGFace, check_channels, open_recogniser
+from fvdeblur.networks.recognition import MobileFaceNet, VGGFace, check_channels, open_recogniser
 
 
 @pytest.fixture(scope="module")
