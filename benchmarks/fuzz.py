@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.machine import describe_machine
+from fvdeblur.media.probe import METADATA_ERRORS
 
 FRAMES, WIDTH, HEIGHT = 8, 160, 120
 MEMORY = 6 << 30
@@ -151,7 +152,7 @@ def faults(source: Path, data: bytes, target: Path, report: Path, process: Any) 
 def decodes(path: Path) -> bool:
     """Whether every frame of an output can be decoded, and there is one."""
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), **METADATA_ERRORS) as container:  # tags are copied as they are
             return sum(1 for _ in container.decode(video=0)) > 0
     except (av.FFmpegError, OSError, IndexError):
         return False

@@ -77,6 +77,7 @@ class Encoder:
         """Return the rate that the encoder is told: the video's own, or the nearest that its syntax has."""
         if self.family == "mpeg2video":
             return min(_MPEG2_RATES, key=lambda r: abs(r - rate))
+        rate = max(rate, Fraction(1, 1001))  # damaged files claim frames that last for months
         if self.frame_clock:  # MPEG-4 has 16 bits for the numerator
             return rate.limit_denominator(max(1, min(1001, int(65535 / rate))))
         return rate.limit_denominator(1001000)

@@ -14,7 +14,7 @@ _REMEDIES = {
     errno.EDQUOT: "the disk quota is used up; free some space or write elsewhere",
     errno.EFBIG: "the file became larger than this system allows; write elsewhere",
     errno.EACCES: "permission denied; check the rights or choose another place",
-    errno.EPERM: "permission denied; check the rights or choose another place",
+    errno.EPERM: "the system or the container refuses it; check the rights, or choose another place or suffix",
     errno.EROFS: "the file system is read-only; write elsewhere",
     errno.ENOENT: "no such folder or file; create the folder first",
     errno.ENOTDIR: "part of the path is a file, not a folder; correct the path",

@@ -105,6 +105,22 @@ def test_a_clip_that_is_cut_off_is_done_as_far_as_it_goes(fvdeblur: Run, cut_off
     assert times == frame_times(cut_off)[: len(times)]
 
 
+@pytest.mark.parametrize("suffix", [".avi", ".mkv", ".mp4"])
+def test_frames_that_are_said_to_last_for_months(fvdeblur: Run, tmp_path: Path, suffix: str) -> None:
+    """An AVI whose header was damaged: every frame for itself is sound."""
+    source = make_video(tmp_path / "in.avi", moving_photograph(3), codec="mpeg4")
+    data = bytearray(source.read_bytes())
+    scale = data.index(b"strh") + 28
+    data[scale : scale + 4] = (25 * 10**6 + 1).to_bytes(4, "little")
+    source.write_bytes(data)
+    result = fvdeblur("run", source, "-o", tmp_path / f"out{suffix}")
+    if suffix == ".avi":
+        result.failed(1, "cannot be written")
+    else:
+        assert result.code == 0
+        assert len(frame_times(tmp_path / f"out{suffix}")) == 3
+
+
 def test_what_is_lost_is_said_even_when_quiet(fvdeblur: Run, cut_off: Path) -> None:
     result = fvdeblur("run", cut_off, "--quiet")
     assert (result.code, result.out) == (0, "")
