@@ -18,17 +18,17 @@ def prepare_small(models: Path, gate: Path, settings: Settings, folder: str) -> 
     from fvdeblur import released
     from fvdeblur.restoration import batch, restorer, resuming
 
-    changes, done = restorer.Restorer.changes, []
+    compute, done = restorer.Restorer.compute, []
 
     def held(*given: Any) -> Any:
         done.append(given)
         while len(done) > 3 * LONGEST and not gate.exists():
             time.sleep(0.02)
-        return changes(*given)
+        return compute(*given)
 
     released.models_folder = lambda: models
     resuming.LONGEST, resuming.SHORTEST = LONGEST, SHORTEST
-    restorer.Restorer.changes = held  # type: ignore[method-assign]
+    restorer.Restorer.compute = held  # type: ignore[method-assign]
     return batch._prepare_on_node(settings, folder)
 
 

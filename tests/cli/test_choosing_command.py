@@ -14,6 +14,7 @@ from media_samples import frame_times, make_video, moving_photograph, packets
 from running import Result
 
 from fvdeblur.media import VideoReader
+from fvdeblur.restoration.comparison_outputs import CLOSE_UP
 
 Run = Callable[..., Result]
 QUICK = ("--threads", "1", "--preset", "ultrafast", "--identity", "shape")
@@ -156,7 +157,7 @@ def test_a_sheet_instead_of_a_video(fvdeblur: Run, short_clip: Path, tmp_path: P
     assert (result.code, result.err) == (0, "")
     picture = cv2.imread(str(sheet))
     assert picture is not None
-    assert picture.shape == (6 * 240, 640, 3)
+    assert picture.shape == (6 * CLOSE_UP, 640 + 2 * CLOSE_UP, 3)
 
 
 def test_defaults_from_a_file(fvdeblur: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,8 +20,8 @@ SLOWLY = (
     + """
 import time
 import fvdeblur.restoration.restorer as restorer
-changes = restorer.Restorer.changes
-restorer.Restorer.changes = lambda *given: (time.sleep(0.15), changes(*given))[-1]
+compute = restorer.Restorer.compute
+restorer.Restorer.compute = lambda *given: (time.sleep(0.15), compute(*given))[-1]
 """
 )
 OPTIONS = ("--preset", "ultrafast", "--threads", "1")

@@ -46,8 +46,8 @@ def test_stopped_at_work(
 def test_stopped_twice_at_work(start: Start, long_clip: Path, tmp_path: Path) -> None:
     """Impatience does not keep the first Ctrl-C from cleaning up."""
     more = "import fvdeblur.restoration.restorer as r, time\n"
-    more += "run = r.Restorer.changes\n"
-    more += "r.Restorer.changes = lambda *a: (print('working', flush=True), time.sleep(1.5), run(*a))[-1]"
+    more += "run = r.Restorer.compute\n"
+    more += "r.Restorer.compute = lambda *a: (print('working', flush=True), time.sleep(1.5), run(*a))[-1]"
     process = start("run", long_clip, "-o", tmp_path / "out.mp4", more=more)
     assert process.stdout is not None
     assert process.stdout.readline() == "working\n"
@@ -87,13 +87,13 @@ HELD = (
 import time
 from pathlib import Path
 import fvdeblur.restoration.restorer as restorer
-changes, done = restorer.Restorer.changes, []
+compute, done = restorer.Restorer.compute, []
 def held(*given):
     done.append(given)
     while len(done) > 18 and not Path({gate!r}).exists():
         time.sleep(0.02)
-    return changes(*given)
-restorer.Restorer.changes = held
+    return compute(*given)
+restorer.Restorer.compute = held
 """
 )
 TOLD = """
