@@ -26,13 +26,12 @@ import numpy as np
 
 from benchmarks.clips import MovingPhotograph, write_clip
 from benchmarks.machine import describe_machine
-from benchmarks.speed import run_process
+from benchmarks.speed import PROGRAM, run_process
 
 BAD = ("truncated", "empty", "text", "sound-alone", "unknown-codec")
 """Kinds of files that cannot be done; they stand in the files' names."""
 
 SUFFIXES = (".mp4", ".mkv", ".mov")
-PROGRAM = [sys.executable, "-c", "from fvdeblur.cli import main; main()", "run"]
 
 
 def make_folder(folder: Path, clips: int, bad: int, frames: int = 10, height: int = 180) -> list[str]:
@@ -90,7 +89,7 @@ def _make_bad(path: Path, kind: str, source: Path) -> None:
 
 def run_folder(folder: Path, output: Path, *options: str) -> dict[str, Any]:
     """Do a folder; return the summary and what the process said and ended with."""
-    command = [*PROGRAM, str(folder), "-o", str(output), "--json", "--progress", "none", *options]
+    command = [*PROGRAM, "run", str(folder), "-o", str(output), "--json", "--progress", "none", *options]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     summary = json.loads(process.stdout) if process.stdout else {}
     return {"summary": summary, "said": process.stderr, "code": process.returncode}
@@ -147,7 +146,7 @@ def measure_speed(folder: Path, seconds: float, height: int, runs: int) -> dict[
     for _ in range(runs):
         for way, (workers, alone) in ways.items():
             options = ["--workers", str(workers), "--threads", "1", "--quiet", "--overwrite"]
-            command = [*PROGRAM, str(source), "-o", str(folder / "sped"), *options]
+            command = [*PROGRAM, "run", str(source), "-o", str(folder / "sped"), *options]
             took, peak = run_process(command, cores={min(os.sched_getaffinity(0))} if alone else None)
             times[way].append(took)
             memory[way] = max(memory[way], peak)

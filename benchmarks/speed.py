@@ -42,6 +42,9 @@ with av.open(source) as reading, av.open(target, "w") as writing:
 """
 
 
+PROGRAM = [sys.executable, "-c", "from fvdeblur.cli import main; main()"]
+"""The command line, by the interpreter that runs this."""
+
 POLL = 0.1
 """Seconds between looks at the memory of a process."""
 
@@ -67,7 +70,7 @@ def run_process(arguments: list[str], cores: set[int] | None = None) -> tuple[fl
         process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=complaint)
         peak = 0.0
         while process.poll() is None:
-            peak = max([peak, *map(_largest_memory, _family(process.pid))])
+            peak = max([peak, *map(_largest_memory, family(process.pid))])
             with suppress(subprocess.TimeoutExpired):
                 process.wait(POLL)
         took = time.monotonic() - began
@@ -78,7 +81,7 @@ def run_process(arguments: list[str], cores: set[int] | None = None) -> tuple[fl
     return took, peak
 
 
-def _family(number: int) -> list[int]:
+def family(number: int) -> list[int]:
     """A process and those begun by it, by their numbers."""
     parents = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
@@ -101,7 +104,7 @@ def _largest_memory(number: int) -> float:
 
 def deblur_command(clip: Path, target: Path, preset: str, model: str) -> list[str]:
     """The command line that is measured."""
-    program = [sys.executable, "-c", "from fvdeblur.cli import main; main()", "run", str(clip)]
+    program = [*PROGRAM, "run", str(clip)]
     options = [
         "-o",
         str(target),

@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import json
 import subprocess
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -26,6 +25,7 @@ import cv2
 
 from benchmarks.clips import MovingPhotograph, write_clip
 from benchmarks.machine import describe_machine
+from benchmarks.speed import PROGRAM
 from fvdeblur import Deblurrer
 from fvdeblur.faces import FaceTracker
 from fvdeblur.media import FramePlanes, VideoReader
@@ -150,23 +150,12 @@ def measure_stages(path: Path, target: Path, model: str, preset: str, threads: i
 
 def measure_start(path: Path, target: Path, model: str, runs: int = 3) -> dict[str, float]:
     """Seconds to the end of ``--help``, and from the command to the first frame written; the least of some runs."""
-    program = [sys.executable, "-c", "from fvdeblur.cli import main; main()"]
-    run = [
-        *program,
-        "run",
-        str(path),
-        "-o",
-        str(target),
-        "--overwrite",
-        "--model",
-        model,
-        "--progress",
-        "jsonl",
-    ]
+    run = [*PROGRAM, "run", str(path), "-o", str(target), "--overwrite", "--model", model]
+    run += ["--progress", "jsonl"]
     to_help, to_frame = [], []
     for _ in range(runs):
         began = time.monotonic()
-        subprocess.run([*program, "--help"], check=True, capture_output=True)
+        subprocess.run([*PROGRAM, "--help"], check=True, capture_output=True)
         to_help.append(time.monotonic() - began)
         began = time.monotonic()
         with subprocess.Popen(run, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:

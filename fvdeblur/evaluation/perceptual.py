@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fvdeblur.errors import InputError, UsageError
+from fvdeblur.faces.geometry import square_inside
 from fvdeblur.networks.recognition import VGGFace
 
 Frames = NDArray[np.uint8]
@@ -169,12 +170,7 @@ def measure_distances(
 
 def _square(frame: Frames, box: Box) -> Tensor:
     """The square around a box of a frame, float32 [3, SIDE, SIDE] in 0..1."""
-    height, width = frame.shape[:2]
-    x0, y0, x1, y1 = box
-    side = min(max(x1 - x0, y1 - y0), height, width)
-    left = int(np.clip((x0 + x1 - side) // 2, 0, width - side))
-    top = int(np.clip((y0 + y1 - side) // 2, 0, height - side))
-    cut = frame[top : top + side, left : left + side]
-    how = cv2.INTER_AREA if side > SIDE else cv2.INTER_CUBIC
+    cut = frame[square_inside(np.array(box, np.float64), 1.0, frame.shape[1], frame.shape[0])]
+    how = cv2.INTER_AREA if len(cut) > SIDE else cv2.INTER_CUBIC
     resized = cv2.resize(cut, (SIDE, SIDE), interpolation=how)
     return torch.from_numpy(resized).permute(2, 0, 1).float() / 255

@@ -34,6 +34,19 @@ def face_square(box: Floats, context: float = 1.8) -> tuple[float, float, float]
     return (x0 + x1) / 2, (y0 + y1) / 2, context * max(x1 - x0, y1 - y0)
 
 
+def square_inside(box: Floats, context: float, width: int, height: int) -> tuple[slice, slice]:
+    """Rows and columns of the square crop around a face box that lies inside a picture of the given size.
+
+    It is that of `face_square` in whole pixels, made smaller and moved as far as the picture demands.
+    """
+    x, y, wanted = face_square(box, context)
+    side = int(min(wanted, width, height))
+    left, top = (
+        int(np.clip(centre - side / 2, 0, limit - side)) for centre, limit in ((x, width), (y, height))
+    )
+    return slice(top, top + side), slice(left, left + side)
+
+
 def face_size(box: Floats) -> float:
     """Size of a face in pixels: the square root of its box's area."""
     x0, y0, x1, y1 = (float(value) for value in box)

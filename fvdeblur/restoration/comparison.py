@@ -16,7 +16,13 @@ from fvdeblur.errors import UsageError
 from fvdeblur.media import DecodedFrame, FramePlanes, VideoInfo, VideoReader
 from fvdeblur.media.failures import shown
 from fvdeblur.media.target import check_free
-from fvdeblur.restoration.comparison_outputs import MODES, PICTURES, ComparisonSheet, ComparisonVideo
+from fvdeblur.restoration.comparison_outputs import (
+    MODES,
+    PICTURES,
+    ComparisonSheet,
+    ComparisonVideo,
+    Picture,
+)
 from fvdeblur.restoration.summary import Progress, expected_frames
 
 REFERENCES = ("A", "B")
@@ -106,7 +112,7 @@ def compare(
     if reference not in (None, *REFERENCES):
         raise UsageError(f"unknown reference {reference!r}; choose A or B")
     one, two, target = Path(first), Path(second), Path(output)
-    errors: list[float] = [0.0, 0.0]
+    errors = [0.0, 0.0]
     count, unpaired = 0, [0, 0]
     with (
         VideoReader(one, start=start, end=end, threads=threads) as reader,
@@ -133,12 +139,7 @@ def compare(
                     a = FramePlanes(mine.frame, info.rotation).picture()
                     b = FramePlanes(theirs.frame, other.info.rotation).picture()
                     if reference is not None:
-                        from fvdeblur.evaluation import psnr, ssim  # what it needs takes a while to load
-
-                        errors[0] += 255.0**2 * 10 ** (-psnr(a, b) / 10)
-                        errors[1] += ssim(
-                            cv2.cvtColor(a, cv2.COLOR_RGB2GRAY), cv2.cvtColor(b, cv2.COLOR_RGB2GRAY)
-                        )
+                        errors = [total + own for total, own in zip(errors, _measured(a, b), strict=True)]
                     out.add(mine, a, b)
                     count += 1
                     if progress is not None:
@@ -165,6 +166,14 @@ def compare(
         seconds=time.monotonic() - began,
         notes=notes,
     )
+
+
+def _measured(a: Picture, b: Picture) -> tuple[float, float]:
+    """The mean squared error of two pictures, and the structural similarity of their luma."""
+    from fvdeblur.evaluation import psnr, ssim  # what it needs takes a while to load
+
+    grey_a, grey_b = (cv2.cvtColor(each, cv2.COLOR_RGB2GRAY) for each in (a, b))
+    return 255.0**2 * 10 ** (-psnr(a, b) / 10), ssim(grey_a, grey_b)
 
 
 def check_comparison(path: Path, source: Path, target: Path, overwrite: bool) -> None:

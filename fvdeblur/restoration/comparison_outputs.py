@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from fvdeblur.errors import UsageError
 from fvdeblur.faces import Detector, create_detector, face_size
+from fvdeblur.faces.geometry import square_inside
 from fvdeblur.media import DecodedFrame, VideoInfo, VideoWriter
 from fvdeblur.media.failures import shown, writing
 from fvdeblur.media.target import check_free
@@ -148,8 +149,9 @@ class ComparisonSheet:
         face = None
         if square is not None:
             side = max(CLOSE_UP, frame.shape[0])
-            self._enlarges |= side > 1.2 * scale * (square[1] - square[0])
-            face = compose(_enlarged(a, square, side), _enlarged(b, square, side), self._mode)
+            close_a, close_b = a[square], b[square]
+            self._enlarges |= side > 1.2 * scale * len(close_a)
+            face = compose(_resized(close_a, side), _resized(close_b, side), self._mode)
         self._rows.append(_Row(frame, face))
 
     def finish(self) -> None:
@@ -163,8 +165,8 @@ class ComparisonSheet:
             self._partial.replace(self._path)
 
 
-def _largest_face(picture: Picture, detector: Detector) -> tuple[int, int, int, int] | None:
-    """The square around it: its top, bottom, left and right in pixels."""
+def _largest_face(picture: Picture, detector: Detector) -> tuple[slice, slice] | None:
+    """Rows and columns of the square around it."""
     height, width = picture.shape[:2]
     scale = min(1.0, LOOKED_AT / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -173,18 +175,13 @@ def _largest_face(picture: Picture, detector: Detector) -> tuple[int, int, int, 
     if not found:
         return None
     box = max(found, key=lambda each: face_size(each.box)).box / scale
-    side = int(min(FACE_ROOM * max(box[2:] - box[:2]), height, width))
-    left, top = (
-        int(np.clip((low + high - side) / 2, 0, limit - side))
-        for low, high, limit in ((box[0], box[2], width), (box[1], box[3], height))
-    )
-    return (top, top + side, left, left + side) if side else None
+    rows, columns = square_inside(box, FACE_ROOM, width, height)
+    return (rows, columns) if rows.stop > rows.start else None
 
 
-def _enlarged(picture: Picture, square: tuple[int, int, int, int], side: int) -> Picture:
-    top, bottom, left, right = square
-    how = cv2.INTER_CUBIC if side > bottom - top else cv2.INTER_AREA
-    return np.asarray(cv2.resize(picture[top:bottom, left:right], (side, side), interpolation=how), np.uint8)
+def _resized(square: Picture, side: int) -> Picture:
+    how = cv2.INTER_CUBIC if side > len(square) else cv2.INTER_AREA
+    return np.asarray(cv2.resize(square, (side, side), interpolation=how), np.uint8)
 
 
 def _joined(row: _Row, high: int, wide: int) -> Picture:
