@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +28,10 @@ LARGE_MOTION = 0.4
 
 LOST_INTERVAL = 2
 """Frames between detections while a face is lost."""
+
+NOBODY_FACTOR = 3
+"""How many times as rarely the detector sees whole previews while nobody is followed, and halved ones between. Once it
+sees somebody, it is asked about the frames passed over, too."""
 
 LARGEST_STEP = 0.5
 STEP_GROWTH = 0.03
@@ -94,9 +99,9 @@ class FaceTracker:
 
     Frames are pushed as small previews and come out again in order, each exactly once, ``lookahead`` frames
     later (at a cut and at the end at once). The detector runs on the first frame of each shot and then on
-    every ``detect_every``-th, earlier where a face moves fast or is lost. Between, faces are followed by
-    their pixels. A track ends at a cut, at the picture's edge, or when its face stays undetected for a
-    second.
+    every ``detect_every``-th, earlier where a face moves fast or is lost, more rarely while there is none: once one
+    is seen, the frames passed over are made up for. Between, faces are followed by their pixels. A track ends at a
+    cut, at the picture's edge, or when its face stays undetected for a second.
 
     Parameters
     ----------
@@ -127,6 +132,9 @@ class FaceTracker:
         self._next_id = 0
         self._scales: deque[float] = deque()  # of the frames not reported yet
         self._tracks: list[Track] = []
+        self._passed: list[
+            tuple[NDArray[np.uint8], Pyramid]
+        ] = []  # frames since the last detection, nobody there
         self._pyramids: deque[Pyramid] = deque(maxlen=detect_every)
         self._shot_start = 0
         self._last_detection = 0
@@ -157,8 +165,10 @@ class FaceTracker:
             self._flushed = False
         self._frame += 1
         self._scales.append(scale)
-        self._follow(preview, pyramid)
-        self._pyramids.append(pyramid)
+        if self._frame == self._shot_start or self._active():
+            self._follow(self._frame, preview, pyramid)
+        else:
+            self._pass_over(preview, pyramid)
         if len(self._scales) > self.lookahead:
             ready.append(self._report())
         return ready
@@ -179,6 +189,7 @@ class FaceTracker:
             "scales": list(self._scales),
             "tracks": [track.state() for track in self._tracks],
             "pyramids": len(self._pyramids),
+            "passed": len(self._passed),
             "shot_start": self._shot_start,
             "last_detection": self._last_detection,
             "flushed": self._flushed,
@@ -202,8 +213,10 @@ class FaceTracker:
             setattr(self, f"_{name}", state[name])
         self._scales = deque(state["scales"])
         self._tracks = [Track.restored(one) for one in state["tracks"]]
-        recent = previews[len(previews) - state["pyramids"] :]
-        self._pyramids = deque(map(grey_pyramid, recent), maxlen=self._detect_every)
+        recent = deque((preview, grey_pyramid(preview)) for preview in previews)
+        self._passed = [recent.pop() for _ in range(state["passed"])][::-1]
+        known = [recent.pop()[1] for _ in range(state["pyramids"])]
+        self._pyramids = deque(reversed(known), maxlen=self._detect_every)
         self._cuts.restore(state["cuts"])
 
     def flush(self) -> list[TrackedFrame]:
@@ -212,6 +225,7 @@ class FaceTracker:
         return self._finish_shot()
 
     def _finish_shot(self) -> list[TrackedFrame]:
+        self._make_up()
         ready = [self._report() for _ in range(len(self._scales))]
         self._tracks.clear()
         self._pyramids.clear()
@@ -226,18 +240,38 @@ class FaceTracker:
             return False
         return bool(followed) and not any(track.goes_on(self._frame, pyramid) for track in followed)
 
-    def _follow(self, preview: NDArray[np.uint8], pyramid: Pyramid) -> None:
-        """Bring all tracks into the current frame."""
+    def _pass_over(self, preview: NDArray[np.uint8], pyramid: Pyramid) -> None:
+        """Take the current frame while nobody is followed."""
+        self._passed.append((preview, pyramid))
+        self._pyramids.clear()  # nobody is followed back beyond the frames passed over
+        whole = len(self._passed) >= min(NOBODY_FACTOR * self._detect_every, self.lookahead)
+        if not whole and len(self._passed) % self._detect_every:
+            return
+        if self._detector.detect(preview if whole else _halved(preview)):
+            self._make_up()
+        elif whole:
+            self._passed.clear()
+            self._last_detection = self._frame
+
+    def _make_up(self) -> None:
+        """Look for faces in the frames passed over as often as in others."""
+        passed, self._passed = self._passed, []
+        for frame, (preview, pyramid) in enumerate(passed, self._frame - len(passed) + 1):
+            self._follow(frame, preview, pyramid)
+
+    def _follow(self, frame: int, preview: NDArray[np.uint8], pyramid: Pyramid) -> None:
+        """Bring all tracks into a frame."""
         tracks = self._active()
         camera = camera_shift(self._pyramids[-1], pyramid) if tracks else np.zeros(2)
         for track in tracks:
-            track.advance(self._frame, pyramid, camera, self._first_pending)
-        if self._frame == self._shot_start or self._detection_due():
-            self._detect(preview, pyramid)
+            track.advance(frame, pyramid, camera, self._first_pending)
+        if frame == self._shot_start or self._detection_due(frame):
+            self._detect(frame, preview, pyramid)
         for track in self._active():
-            unseen = self._frame - track.last.frame
+            unseen = frame - track.last.frame
             never_again = track.sightings == 1 and track.misses > 2
             track.ended = track.ended or unseen > LONGEST_GAP or never_again
+        self._pyramids.append(pyramid)
 
     @property
     def _first_pending(self) -> int:
@@ -247,47 +281,47 @@ class FaceTracker:
     def _active(self) -> list[Track]:
         return [track for track in self._tracks if not track.ended]
 
-    def _detection_due(self) -> bool:
-        elapsed = self._frame - self._last_detection
+    def _detection_due(self, frame: int) -> bool:
+        elapsed = frame - self._last_detection
         if elapsed >= self._detect_every:
             return True
         for track in self._active():
             if track.misses and track.sightings > 1:
                 if elapsed >= LOST_INTERVAL:
                     return True
-            elif not track.matched(self._frame) or track.moved(self._frame) > LARGE_MOTION:
+            elif not track.matched(frame) or track.moved(frame) > LARGE_MOTION:
                 return True
         return False
 
-    def _detect(self, preview: NDArray[np.uint8], pyramid: Pyramid) -> None:
+    def _detect(self, frame: int, preview: NDArray[np.uint8], pyramid: Pyramid) -> None:
         detections = self._detector.detect(preview)
         tracks = self._active()
-        pairs = self._assign(tracks, detections)
+        pairs = self._assign(frame, tracks, detections)
         for index, track in enumerate(tracks):
             if index in pairs:
-                track.observe(self._frame, detections[pairs[index]], pyramid, self._first_pending)
+                track.observe(frame, detections[pairs[index]], pyramid, self._first_pending)
             else:
                 track.misses += 1
-        undetected = range(self._last_detection + 1, self._frame)
+        undetected = range(self._last_detection + 1, frame)
         earlier = list(zip(reversed(undetected), reversed(self._pyramids), strict=False))
         for index in sorted(set(range(len(detections))) - set(pairs.values())):
-            track = Track(self._frame, detections[index], pyramid)
+            track = Track(frame, detections[index], pyramid)
             track.extend_back(earlier)
             self._tracks.append(track)
-        self._last_detection = self._frame
+        self._last_detection = frame
 
-    def _assign(self, tracks: list[Track], detections: list[Detection]) -> dict[int, int]:
+    def _assign(self, frame: int, tracks: list[Track], detections: list[Detection]) -> dict[int, int]:
         """Pair tracks with detections by position and size: index of the track to index of the detection."""
         if not tracks or not detections:
             return {}
-        predicted = np.array([track.box(self._frame) for track in tracks])
+        predicted = np.array([track.box(frame) for track in tracks])
         found = np.array([detection.box for detection in detections], np.float64)
         sizes = [np.array([face_size(box) for box in boxes]) for boxes in (predicted, found)]
         mean_size = np.maximum((sizes[0][:, None] + sizes[1][None, :]) / 2, 1.0)
         ratio = np.abs(np.log(np.maximum(sizes[0][:, None], 1.0) / np.maximum(sizes[1][None, :], 1.0)))
         centres = [(boxes[:, :2] + boxes[:, 2:]) / 2 for boxes in (predicted, found)]
         distance = np.linalg.norm(centres[0][:, None] - centres[1][None, :], axis=2) / mean_size
-        unseen = np.array([self._frame - track.last.frame for track in tracks])
+        unseen = np.array([frame - track.last.frame for track in tracks])
         reach = LARGEST_STEP + STEP_GROWTH * unseen[:, None]
         cost = distance + ratio + 0.5 * (1 - iou_matrix(predicted, found))
         cost[(distance > reach) | (ratio > np.log(LARGEST_SIZE_RATIO))] = _IMPOSSIBLE
@@ -336,3 +370,9 @@ class FaceTracker:
             track.forget(settled)
         starts = frame == self._shot_start
         return TrackedFrame(frame, self._shot, starts, tuple(faces))
+
+
+def _halved(preview: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = preview.shape[:2]
+    size = (max(1, width // 2), max(1, height // 2))
+    return np.asarray(cv2.resize(preview, size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -1,5 +1,6 @@
 """Encoding frames into packets that carry the source's timestamps."""
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -221,7 +222,8 @@ def _configure(context: Any, info: VideoInfo, choice: EncoderChoice, container: 
     elif choice.pix_fmt.startswith("yuvj") or info.pix_fmt.startswith("yuvj"):
         full = RANGE_FULL
     context.colorspace, context.color_range = space, full
-    context.thread_count = threads
+    # Half as many again, as x264 takes by itself: its threads wait for each other.
+    context.thread_count = math.ceil(1.5 * threads)
     if choice.encoder.family == "hevc" and container in MOV_FAMILY:
         context.codec_tag = "hev1" if info.codec_tag == "hev1" else "hvc1"
     context.options = dict(choice.options)

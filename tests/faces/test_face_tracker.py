@@ -1,5 +1,6 @@
 """Tracking on real pixels: no lag, less jitter, steady identities, bounded delay."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -135,6 +136,11 @@ def cut_out(image, box):
     patch = image[y0 - 12 : y1 + 12, x0 - 12 : x1 + 12].astype(np.float32)
     rows, columns = np.mgrid[-1 : 1 : patch.shape[0] * 1j, -1 : 1 : patch.shape[1] * 1j]
     return patch, np.clip((1.0 - np.hypot(rows, columns)) * 8, 0, 1)[..., None].astype(np.float32)
+
+
+def reduced(cut, factor):
+    patch, mask = (cv2.resize(part, None, fx=factor, fy=factor) for part in cut)
+    return patch, mask.reshape(*patch.shape[:2], 1)
 
 
 def paste(scene, cut, centre):
@@ -299,6 +305,56 @@ def test_a_face_that_enters_is_reported_from_its_first_frame(cuts_of_crowd, back
         previews.append(scene)
     frames = run(FaceTracker(detector), previews)
     assert [len(frame.faces) for frame in frames] == [0] * 6 + [1] * 18
+
+
+@pytest.mark.parametrize(("size", "first"), [(1.0, 17), (0.3, 14)])
+def test_a_face_that_comes_after_a_while_is_reported_from_its_first_frame(
+    size, first, cuts_of_crowd, background, detector
+):
+    """The small one is not to be seen in halved previews."""
+    previews = []
+    for index in range(34):
+        scene = background.copy()
+        if index >= first:
+            paste(scene, reduced(cuts_of_crowd[0], size), (300 + 3 * index, 180))
+        previews.append(scene)
+    assert bool(detector.detect(previews[-1][::2, ::2])) == (size == 1)
+    frames = run(FaceTracker(detector), previews)
+    assert [len(frame.faces) for frame in frames] == [0] * first + [1] * (34 - first)
+
+
+def test_where_nobody_is_the_detector_is_asked_rarely(background, scripted):
+    sizes = []
+
+    class Looking(scripted):
+        def detect(self, image):
+            sizes.append(image.shape[:2])
+            return super().detect(image)
+
+    detector = Looking([[]] * 36)
+    frames = run(FaceTracker(detector), [background] * 36, detector)
+    assert not any(frame.faces for frame in frames)
+    whole, halved = (360, 640), (180, 320)
+    between = [halved, halved, whole]
+    assert sizes == [
+        whole,
+        *between,
+        *between,
+        halved,
+        halved,
+        whole,
+        whole,
+    ]  # at the end, as the others were
+    assert detector.calls == [0, 4, 8, 12, 16, 20, 24, 28, 32, 35, 35]
+
+
+def test_a_face_just_before_a_cut(cuts_of_crowd, background, photographs, render, detector):
+    previews = [background.copy() for _ in range(20)] + [render(photographs["coffee"], (150.0, 100.0), 3.0)]
+    for scene in previews[15:20]:
+        paste(scene, reduced(cuts_of_crowd[0], 0.35), (300, 180))
+    frames = run(FaceTracker(detector), previews)
+    assert [frame.starts_shot for frame in frames] == [True] + [False] * 19 + [True]
+    assert [len(frame.faces) for frame in frames] == [0] * 15 + [1] * 5 + [0]
 
 
 def test_tracks_end_at_cuts(photographs, render, detector):

@@ -186,6 +186,35 @@ def test_a_tracker_goes_on_from_its_state(film: Path) -> None:
             again.restore(state, [])
 
 
+def test_a_tracker_goes_on_where_nobody_was(film: Path) -> None:
+    """Frames that were passed over before a stop are made up for after it as without it."""
+    detector = create_detector("centerface", threads=1)
+    with VideoReader(film) as reader:
+        faces = [FramePlanes(one.frame).preview(320) for one in reader][:12]
+    (box,) = (np.round(found.box).astype(int) for found in detector.detect(faces[0]))
+    hidden = faces[0].copy()
+    hidden[box[1] : box[3], box[0] : box[2]] = hidden[box[1] : box[3], box[0] : box[2]].mean(axis=(0, 1))
+    previews = [*[hidden] * 19, *faces]
+    tracker = FaceTracker(detector)
+    expected, states = [], {}
+    for number, preview in enumerate(previews):
+        if number in {2, 5, 12, 13, 18, 20}:
+            states[number] = json.dumps(tracker.state())
+        expected += tracker.push(preview, 2.0)
+    expected += tracker.flush()
+    assert [len(frame.faces) for frame in expected] == [0] * 19 + [1] * 12
+    assert [json.loads(state)["passed"] for state in states.values()] == [1, 4, 11, 0, 5, 7]
+    for number, text in states.items():
+        state = json.loads(text)
+        held = len(state["scales"])
+        again = FaceTracker(detector)
+        again.restore(state, previews[number - held : number])
+        got = [frame for preview in previews[number:] for frame in again.push(preview, 2.0)] + again.flush()
+        for one, other in zip(got, expected[number - held :], strict=True):
+            for face, same in zip(one.faces, other.faces, strict=True):
+                np.testing.assert_array_equal(face.box, same.box)
+
+
 class Guided(Told):
     """Changes a face by what it is told of it, its identity above all."""
 
