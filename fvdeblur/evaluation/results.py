@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 
-LOWER_IS_BETTER = frozenset({"landmark_error", "temporal_error", "warping_error"})
+SECONDS = "seconds"
+"""Measure of the time that restoring a frame takes; it has no value before."""
+
+LOWER_IS_BETTER = frozenset({"landmark_error", "temporal_error", "warping_error", SECONDS})
 """Measures of which less is better; of the others more."""
 
 UNITS = {
@@ -26,8 +29,9 @@ UNITS = {
     "temporal_error": "1/255",
     "warping_error": "1/255",
     "landmark_error": "% of the eye distance",
+    SECONDS: "a frame",
 }
-DIGITS = {"psnr": 2, "ssim": 4, "identity": 4, "detected": 3}
+DIGITS = {"psnr": 2, "ssim": 4, "identity": 4, "detected": 3, SECONDS: 3}
 
 
 class Interval(NamedTuple):

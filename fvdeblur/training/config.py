@@ -140,6 +140,8 @@ class TrainConfig(LoopConfig):
         Weights of the regressor (``light``) that reads the faces; empty for the released one.
     prior_dropout
         Share of patches whose rendered face and identity vector are zero, so that the network works without them.
+    photograph_share
+        Share of patches whose window is the central frame alone, repeated, as a photograph gives it.
     protocols
         Shares of segments that named protocols blur instead (``fvdeblur.datasets.protocols``), by name.
     """
@@ -159,6 +161,7 @@ class TrainConfig(LoopConfig):
     colour_change: float = 0.0
     regressor: str = ""
     prior_dropout: float = 0.15
+    photograph_share: float = 0.0
     blur: BlurSettings = field(default_factory=BlurSettings)
     protocols: dict[str, float] = field(default_factory=dict)
 
@@ -167,7 +170,7 @@ class TrainConfig(LoopConfig):
         yield from super().rules()
         for name in ("patch", "patches_per_segment"):
             yield getattr(self, name) >= 1, f"{name} must be at least 1"
-        for name in ("stills_share", "prior_dropout"):
+        for name in ("stills_share", "prior_dropout", "photograph_share"):
             yield 0 <= getattr(self, name) <= 1, f"{name} must lie in 0..1"
         yield 0 <= self.colour_change <= 0.5, "colour_change must lie in 0..0.5"
         yield self.loss in losses.MAIN, f"loss must be one of {', '.join(losses.MAIN)}"

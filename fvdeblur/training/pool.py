@@ -199,13 +199,15 @@ class Pool:
         segment, k, y, x = self._draw(rng)
         reverse, mirror = rng.random((2, len(segment))) < 0.5
         frames = np.where(reverse[:, None], self._windows[k][:, ::-1], self._windows[k])
+        told = rng.random(len(segment)) >= self._config.prior_dropout
+        alone = rng.random(len(segment)) < self._config.photograph_share
+        frames[alone] = k[alone, None]
         patch = np.arange(self._config.patch)
         columns = x[:, None] + np.where(mirror[:, None], patch[::-1], patch)
         rows = y[:, None] + patch
         windows = _gather(self._blurred, segment, frames, rows, columns)
         sharp = _gather(self._sharp, segment, k[:, None], rows, columns)
-        told = rng.random(len(segment)) >= self._config.prior_dropout
-        places = _Places(segment, k, rows, columns, reverse, mirror, told)
+        places = _Places(segment, k, rows, columns, reverse, mirror, told, alone)
         guides = {name: _GATHERERS[name](value, places) for name, value in self._guides.items()}
         return Batch(windows.flatten(1, 2).float().div_(255), sharp[:, 0].float().div_(255), guides)
 
@@ -275,6 +277,7 @@ class _Places(NamedTuple):
     reverse: NDArray[np.bool_]
     mirror: NDArray[np.bool_]
     told: NDArray[np.bool_]
+    alone: NDArray[np.bool_]
 
 
 def _gather_flow(flow: Tensor, places: _Places) -> Tensor:
@@ -288,6 +291,7 @@ def _gather_flow(flow: Tensor, places: _Places) -> Tensor:
     windows = flow[torch.from_numpy(places.segment), torch.from_numpy(places.k)]
     taken = _gather(windows, np.arange(len(places.k)), others, *cells)
     sign = np.where(places.mirror[:, None], [-1.0, 1.0], [1.0, 1.0]).astype(np.float32)
+    sign[places.alone] = 0
     return (taken.float() * torch.from_numpy(sign).to(taken.device)[:, None, :, None, None]).flatten(1, 2)
 
 

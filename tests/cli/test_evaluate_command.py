@@ -1,5 +1,6 @@
 """``fvdeblur evaluate`` on a small dataset and on videos made here."""
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -78,9 +79,17 @@ def test_the_same_seed_gives_the_same_figures(fvdeblur: Run, dataset: Path) -> N
         "-q",
     )
     one, again, other = (
-        fvdeblur("evaluate", dataset, *options, "--format", "csv", "--seed", seed).out
+        list(
+            csv.DictReader(
+                fvdeblur("evaluate", dataset, *options, "--format", "csv", "--seed", seed).out.splitlines()
+            )
+        )
         for seed in ("1", "1", "2")
     )
+    times = [float(row.pop("seconds_after")) for rows in (one, again, other) for row in rows]
+    assert len(times) == 3
+    assert all(0 < seconds < 60 for seconds in times)
+    assert "psnr_after" in one[0]
     assert one == again
     assert one != other
 

@@ -92,6 +92,27 @@ def test_dropout_drops(config: TrainConfig) -> None:
     assert torch.equal(full.guides["prior"][~silent], some.guides["prior"][~silent])
 
 
+def test_some_windows_hold_one_photograph(config: TrainConfig) -> None:
+    config = dataclasses.replace(config, patch=32, batch=200)
+    segments = Segments(config, [panned_clip(25, 3)], [], "cpu", Guide(WindowShape(5, 4, True)))
+
+    def batch(share: float) -> Batch:
+        own = dataclasses.replace(config, photograph_share=share)
+        return Pool(segments, own, window_table(LENGTH, 5), 0).batch(0)
+
+    none, some = batch(0.0), batch(0.3)
+    frames = some.windows.unflatten(1, (5, 3))
+    alone = (frames == frames[:, 2:3]).flatten(1).all(1)
+    assert float(alone.float().mean()) == pytest.approx(0.3, abs=0.1)
+    assert not some.guides["flow"][alone].any()
+    # Central frames, truth and all other windows are what they were.
+    assert torch.equal(some.sharp, none.sharp)
+    assert torch.equal(frames[:, 2], none.windows.unflatten(1, (5, 3))[:, 2])
+    assert torch.equal(some.windows[~alone], none.windows[~alone])
+    assert torch.equal(some.guides["flow"][~alone], none.guides["flow"][~alone])
+    assert none.guides["flow"][alone].abs().amax(dim=(1, 2, 3)).min() > 0.5
+
+
 def test_faces_are_read_off_the_blurred_frames(config: TrainConfig) -> None:
     reader = FixedReader()
     guide = guide_with(reader, prior_channels=7, identity_size=80)

@@ -89,6 +89,7 @@ def test_the_recipe_of_ren2019_is_the_papers() -> None:
         ("workers = -1", "workers must not be negative"),
         ("ema = 1", "ema must be at least 0 and below 1"),
         ("prior_dropout = 1.1", r"prior_dropout must lie in 0\.\.1"),
+        ("photograph_share = -0.1", r"photograph_share must lie in 0\.\.1"),
         ("regressor = 3", "regressor must be str"),
         ('loss = "l1"', "loss must be one of charbonnier, euclidean"),
         ('optimiser = "lion"', "optimiser must be one of muon, adam, sgd"),
