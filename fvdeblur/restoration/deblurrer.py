@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from fvdeblur.restoration.alignment import Aligner
     from fvdeblur.restoration.extraction import CropSummary
 
+LONG_WORK = 300.0
+"""Seconds of work on a processor after which the summary names the faster model."""
+
 
 class Deblurrer:
     """Deblurs the faces of videos, frames and photographs; the model is loaded once and serves any number of them.
@@ -328,6 +331,11 @@ class Deblurrer:
         **more: Any,
     ) -> Summary:
         """What a run did; ``more`` are further fields of `Summary`."""
+        seconds = time.monotonic() - began
+        faster = self._restorer.card.faster
+        if faster and seconds > LONG_WORK and tally.restored and self._restorer.device.type == "cpu":
+            text = f"it took {seconds / 60:.0f} minutes; --model {faster} takes less, but sharpens less"
+            more["notes"] = [*more.get("notes", []), text]
         return Summary(
             input=source,
             output=target,
@@ -339,6 +347,6 @@ class Deblurrer:
             device=self._restorer.device_name,
             precision=self._restorer.precision,
             detector=self._detector.name,
-            seconds=time.monotonic() - began,
+            seconds=seconds,
             **{"copied": False, **more},
         )

@@ -29,6 +29,8 @@ class ModelCard:
     smallest_side
         Side in pixels that smaller face crops are enlarged to. The same as ``largest_side`` it lets the network see
         every face at one size, which some are trained for.
+    faster
+        Name of a model that does the same in less time, less well; empty: there is none.
     """
 
     name: str
@@ -37,6 +39,7 @@ class ModelCard:
     largest_side: int
     sha256: str
     smallest_side: int = 0
+    faster: str = ""
 
 
 def model_names() -> list[str]:

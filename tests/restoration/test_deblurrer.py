@@ -1,5 +1,6 @@
 """A video from end to end: everything but the faces as it was, and memory that does not grow."""
 
+import dataclasses
 import subprocess
 import sys
 import threading
@@ -41,6 +42,21 @@ def face_region(change: np.ndarray) -> tuple[float, float]:
     """Centre x, y of what was changed."""
     rows, columns = np.nonzero(change)
     return (columns.min() + columns.max()) / 2, (rows.min() + rows.max()) / 2
+
+
+def test_long_work_names_the_faster_model(
+    short_clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deblurrer = Deblurrer(preset="ultrafast", overwrite=True, device="cpu")
+    assert deblurrer.video(short_clip, tmp_path / "a.mp4").notes == []
+    monkeypatch.setattr("fvdeblur.restoration.deblurrer.LONG_WORK", 0.0)
+    assert deblurrer.video(short_clip, tmp_path / "a.mp4").notes == []  # the card names none
+    card = dataclasses.replace(deblurrer._restorer.card, faster="swift")
+    monkeypatch.setattr(deblurrer._restorer, "card", card)
+    note = "it took 0 minutes; --model swift takes less, but sharpens less"
+    assert deblurrer.video(short_clip, tmp_path / "a.mp4").notes == [note]
+    unchanged = deblurrer.with_settings(dataclasses.replace(deblurrer.settings, min_face=5000))
+    assert unchanged.video(short_clip, tmp_path / "a.mp4").notes == []
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".ts"])
