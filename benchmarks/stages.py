@@ -44,6 +44,7 @@ STAGES: list[tuple[str, Any, str]] = [
     ("regress", FaceTracks, "see"),
     ("render", FaceTracks, "guides"),
     ("flow", restorer.Restorer, "_flow"),
+    ("align", restorer.Restorer, "_aligned"),
     ("network", restorer.Restorer, "_run"),
     ("blend", stream, "blend"),
     ("blend", stream.FaceRestorer, "_keep"),

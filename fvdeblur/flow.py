@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -65,3 +65,27 @@ def sequence_flow(
         flow = flow * np.array([width / columns, height / rows], np.float32)
         result.append(flow.transpose(2, 0, 1).astype(np.float16))
     return np.stack(result)
+
+
+def move_pictures(pictures: Sequence[NDArray[np.uint8]], flows: NDArray[np.float16]) -> NDArray[np.uint8]:
+    """Move pictures along flow that leads to them, to where it begins.
+
+    Parameters
+    ----------
+    pictures
+        uint8 [H, W, 3] each, R'G'B', all of one size.
+    flows
+        float16 [N, 2, H/4, W/4] (rounded up), as `sequence_flow` gives it, to each of them.
+
+    Returns
+    -------
+    uint8 [H, W, 3 * N]; beyond a picture's edge the edge is repeated. Places are rounded to 1/32 of a pixel.
+    """
+    height, width = pictures[0].shape[:2]
+    columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
+    moved = []
+    for picture, flow in zip(pictures, flows, strict=True):
+        x, y = (cv2.resize(part.astype(np.float32), (width, height)) for part in flow)
+        seen = cv2.remap(picture, x + columns, y + rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        moved.append(np.asarray(seen, np.uint8))
+    return np.concatenate(moved, axis=2)

@@ -19,7 +19,7 @@ class WindowShape(NamedTuple):
     multiple
         Height and width must be multiples of this.
     takes_flow
-        Whether optical flow is wanted beside the frames.
+        Whether optical flow is wanted beside the frames, and the neighbours moved along it are taken (``aligned``).
     prior_channels
         Channels of the rendered face that is wanted beside the frames; 0 for none.
     identity_size

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fvdeblur.errors import FvdeblurError, UsageError
-from fvdeblur.flow import sequence_flow
+from fvdeblur.flow import move_pictures, sequence_flow
 from fvdeblur.networks import WindowShape
 from fvdeblur.restoration.weights import ModelCard, load_model
 
@@ -165,14 +165,15 @@ class Restorer:
         -------
         The inputs of the network by name; each has an entry a window.
         """
-        batch = torch.from_numpy(np.stack(windows)).permute(0, 1, 4, 2, 3).flatten(1, 2)
-        flow = (
-            torch.from_numpy(np.stack([self._flow(window) for window in windows]))
-            if self._takes_flow
-            else None
-        )
-        inputs = {"frames": batch, "flow": flow, **_stacked(guides or [])}
-        return {name: value for name, value in inputs.items() if value is not None}
+        inputs = {"frames": _channels([np.concatenate(list(window), axis=2) for window in windows])}
+        if self._takes_flow:
+            pictures = [np.round(window * np.float32(255)).astype(np.uint8) for window in windows]
+            flows = [self._flow(each) for each in pictures]
+            inputs["flow"] = torch.from_numpy(np.stack(flows)).flatten(1, 2)
+            if self.device.type == "cpu":  # a GPU moves them faster than it is given them
+                pairs = zip(pictures, flows, strict=True)
+                inputs["aligned"] = _channels([self._aligned(each, flow) for each, flow in pairs])
+        return {**inputs, **_stacked(guides or [])}
 
     def compute(self, inputs: dict[str, torch.Tensor]) -> list[FloatArray | None]:
         """Change of the central frame of each window.
@@ -214,12 +215,15 @@ class Restorer:
                 results[i] = again if np.isfinite(again).all() else None
         return results
 
-    def _flow(self, window: FloatArray) -> NDArray[np.float16]:
-        """Flow from the central frame to the others, float16 [2 * (frames - 1), H/4, W/4]."""
+    def _flow(self, pictures: NDArray[np.uint8]) -> NDArray[np.float16]:
+        """Flow from the central frame to the others, float16 [frames - 1, 2, H/4, W/4]."""
         middle = self.frames // 2
-        pairs = [(middle, other) for other in range(self.frames) if other != middle]
-        pictures = np.round(window * np.float32(255)).astype(np.uint8)
-        return np.concatenate(list(sequence_flow(list(pictures), pairs)))
+        return sequence_flow(pictures, [(middle, other) for other in range(self.frames) if other != middle])
+
+    def _aligned(self, pictures: NDArray[np.uint8], flows: NDArray[np.float16]) -> NDArray[np.uint8]:
+        """The frames but the central one, moved onto that: uint8 [H, W, 3 * (frames - 1)]."""
+        middle = self.frames // 2
+        return move_pictures([*pictures[:middle], *pictures[middle + 1 :]], flows)
 
     @torch.inference_mode()
     def _run(self, network: nn.Module, inputs: dict[str, torch.Tensor]) -> list[FloatArray]:
@@ -227,16 +231,21 @@ class Restorer:
         given = {name: value.to(self.device) for name, value in inputs.items()}
         for name in {"prior", "identity"} & set(given):  # flow stays in its own type: see FVD
             given[name] = given[name].to(dtype)
+        if "aligned" in given:
+            given["aligned"] = given["aligned"].to(dtype) / 255
         frames = given.pop("frames").to(dtype=dtype, memory_format=torch.channels_last)
         change = network(frames, **given).float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
         return list(change)
 
 
-def _stacked(guides: Sequence[Guides]) -> dict[str, torch.Tensor | None]:
-    """The inputs ``prior`` and ``identity`` of a batch."""
+def _channels(pictures: Sequence[NDArray[Any]]) -> torch.Tensor:
+    """Pictures [H, W, C] each as [B, C, H, W]; their pixels stay where they are."""
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+
+
+def _stacked(guides: Sequence[Guides]) -> dict[str, torch.Tensor]:
+    """The inputs ``prior`` and ``identity`` of a batch: those that are known."""
     priors = [guide.prior for guide in guides if guide.prior is not None]
     identities = [guide.identity for guide in guides if guide.identity is not None]
-    return {
-        "prior": torch.stack(priors) if priors else None,
-        "identity": torch.stack(identities) if identities else None,
-    }
+    parts = {"prior": priors, "identity": identities}
+    return {name: torch.stack(values) for name, values in parts.items() if values}

@@ -5,11 +5,13 @@ import pytest
 import skimage.data
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fvdeblur import networks
 from fvdeblur.errors import UsageError
+from fvdeblur.flow import move_pictures
 from fvdeblur.networks import FVD, multiply_accumulates
-from fvdeblur.networks.fvd import aligned_neighbours
+from fvdeblur.networks.fvd import HalvingConvolution, aligned_neighbours
 
 SMALL = {"widths": (8, 16), "encoder_blocks": (1, 1), "decoder_blocks": (1,)}
 
@@ -93,6 +95,22 @@ def test_the_answer_does_not_depend_on_what_lies_far_away(window: Tensor) -> Non
 def test_windows_of_another_length(window: Tensor) -> None:
     network = stirred(frames=3)
     assert network(window[:, :9]).shape == (1, 3, 128, 128)
+
+
+@torch.no_grad()
+def test_halving_convolution(window: Tensor, flow: Tensor) -> None:
+    """It is the 3x3 convolution of what pixel-unshuffling gives, and of what is given at half the size."""
+    torch.manual_seed(2)
+    layer = HalvingConvolution(15, 7, half_channels=8)
+    half = functional.interpolate(flow, scale_factor=2)
+    seen = torch.cat([functional.pixel_unshuffle(window, 2), half], dim=1)
+    expected = functional.conv2d(seen, layer.weight, layer.bias, padding=1)
+    assert expected.abs().mean() > 0.1
+    torch.testing.assert_close(layer(window, half), expected, atol=1e-5, rtol=1e-5)
+    assert multiply_accumulates(layer, window, half) == 7 * 64 * 64 * 68 * 9
+    alone = HalvingConvolution(15, 7)
+    expected = functional.conv2d(functional.pixel_unshuffle(window, 2), alone.weight, alone.bias, padding=1)
+    torch.testing.assert_close(alone(window), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_multiply_accumulates_of_single_layers() -> None:
@@ -229,6 +247,11 @@ def test_flow_moves_the_neighbours_onto_the_centre(window: Tensor, flow: Tensor)
     assert (aligned_neighbours(window, -flow) - centre).abs().mean() > 0.03
     # the edge is repeated: the first neighbour was moved by 4 px, so its last column stands four times more
     assert torch.equal(aligned[:, :3, :, -5:], aligned[:, :3, :, -1:].expand(-1, -1, -1, 5))
+    pictures = [np.ascontiguousarray(part.permute(1, 2, 0) * 255, np.uint8) for part in window[0].split(3)]
+    given = move_pictures(pictures[:2] + pictures[3:], flow[0].half().unflatten(0, (4, 2)).numpy())
+    assert given.shape == (128, 128, 12)
+    difference = torch.from_numpy(given).permute(2, 0, 1) - aligned[0] * 255
+    assert difference.abs().max() <= 1.5
     down = flow.reshape(1, 4, 2, 32, 32).flip(2).reshape(1, 8, 32, 32)  # displacements in y now
     assert (aligned_neighbours(window, down) - centre).abs().mean() > 0.03
 
