@@ -14,6 +14,11 @@ detector finds on the sharp frame.
 
 With ``--protocol NAME`` (or ``all``) the first frames of every clip are blurred by these protocols of
 ``fvdeblur.datasets.protocols`` instead, with sensor noise of 1/255; ``--weights`` compares other weights.
+
+``mean`` is over segments. ``people`` holds means over people with 95 % intervals, and the person for whom least was
+gained: of all frames (``psnr``), of those below 35 dB and of the others, of the change from frame to frame
+(``temporal_error``, 1/255), of the cosine to the sharp frame's embedding, of its spread over the segment, and of the
+share of the frames with a cosine below 0.95 in which it rises (``identity_rises``).
 """
 
 from __future__ import annotations
@@ -23,8 +28,7 @@ import io
 import itertools
 import json
 import zlib
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +39,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.boxes import Box, face_boxes
 from benchmarks.machine import describe_machine
 from fvdeblur.datasets import BlurSettings, Clip, Segment, load_clips, synthesise
 from fvdeblur.datasets.protocols import PROTOCOLS
-from fvdeblur.evaluation import psnr, ssim
-from fvdeblur.evaluation.datasets import blurred_by, first_frames, with_noise
+from fvdeblur.evaluation.datasets import blurred_by, first_frames, frame_means, with_noise
 from fvdeblur.evaluation.restoring import restore_frames
+from fvdeblur.evaluation.results import Results, Row
+from fvdeblur.evaluation.sequences import Truth, find_truth, measure_frames
 from fvdeblur.faces import create_detector
+from fvdeblur.faces.identity import create_embedder
 from fvdeblur.restoration import Restorer
 
 SIZE, LENGTH = 288, 14
@@ -59,6 +64,21 @@ PROTOCOL = BlurSettings(
 )
 SEGMENTS = 2  # of each kind, a clip
 SHARP_FRAMES = 0.1
+
+DOUBTFUL_IDENTITY = 0.95
+"""Cosine to the sharp frame below which an identity should rise."""
+
+PEOPLE_MEASURES = (
+    "psnr",
+    "psnr_blurred",
+    "psnr_hardly_blurred",
+    "ssim",
+    "temporal_error",
+    "identity",
+    "identity_spread",
+    "identity_rises",
+)
+"""Measures of which the means over people are given, with intervals and the person for whom least was gained."""
 
 Frames = NDArray[np.uint8]
 
@@ -90,101 +110,141 @@ def through_h264(frames: Frames, crf: int = 23) -> Frames:
     return np.stack([np.asarray(picture, np.uint8) for picture in pictures])
 
 
-def measure(restorer: Restorer, clips: list[Clip], seed: int, picture: Path | None) -> dict[str, Any]:
-    """Figures of all protocols: mean over frames of a segment, then over segments."""
-    detector = create_detector("centerface")
-    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+class Measuring:
+    """Restores blurred segments and measures them; a row each.
+
+    Parameters
+    ----------
+    restorer
+        The network.
+    embedder
+        ``none``: identity is not measured.
+    """
+
+    def __init__(self, restorer: Restorer, embedder: str) -> None:
+        self._restorer = restorer
+        self._detector = create_detector("centerface")
+        self._embedder = None if embedder == "none" else create_embedder(embedder)
+        self.results = Results()
+
+    def truth(self, sharp: Frames) -> Truth | None:
+        """Where the face is; None where there is none."""
+        return find_truth(sharp, self._detector)
+
+    def add(self, protocol: str, clip: Clip, given: Frames, truth: Truth, **about: Any) -> Frames:
+        """Restore a segment, keep its figures and return it."""
+        output = restore_frames(self._restorer, given)
+        if protocol == "sharp":
+            unchanged = dataclasses.replace(truth, frames=given)
+            after = {"psnr": measure_frames(output, unchanged, None, None)["psnr"]}
+            self.results.rows.append(
+                Row(protocol, "", clip.identity, clip.name, len(given), {}, _means(after))
+            )
+            return output
+        before, after = (measure_frames(each, truth, None, self._embedder) for each in (given, output))
+        sequences = [frame_means(each, before["psnr"]) for each in (before, after)]
+        sequences[1] |= {**about, "worst_frame": float((after["psnr"] - before["psnr"]).min())}
+        if self._embedder is not None:
+            doubtful = before["identity"] < DOUBTFUL_IDENTITY
+            for means, each in zip(sequences, (before, after), strict=True):
+                means["identity_spread"] = float(each["identity"].std())
+            if doubtful.any():
+                rises = (after["identity"] > before["identity"])[doubtful]
+                sequences[1]["identity_rises"] = float(rises.mean())
+        self.results.rows.append(Row(protocol, "", clip.identity, clip.name, len(given), *sequences))
+        return output
+
+    def figures(self, full: bool) -> dict[str, Any]:
+        """By protocol: means over segments, and over people with intervals; all segments where they are wanted."""
+        people = {entry["protocol"]: entry for entry in self.results.summary()}
+        figures = {}
+        for name in dict.fromkeys(row.protocol for row in self.results.rows):
+            rows = [row for row in self.results.rows if row.protocol == name]
+            figures[name] = {"segments": len(rows), "mean": _mean(rows)}
+            if name != "sharp":
+                wanted = [measure for measure in PEOPLE_MEASURES if measure in people[name]]
+                figures[name]["people"] = {measure: _rounded(people[name][measure]) for measure in wanted}
+            if full:
+                figures[name]["rows"] = [vars(row) for row in rows]
+        return figures
+
+
+def measure(measuring: Measuring, clips: list[Clip], seed: int, picture: Path | None) -> None:
+    """Measure ``motion``, ``motion-h264`` and ``sharp``."""
     shown: list[Frames] = []
     for clip in clips:
         for shaken, number in itertools.product((False, True), range(SEGMENTS)):
             segment = make_segment(clip, shaken, number, seed)
             sharp = segment.sharp.permute(0, 2, 3, 1).contiguous().numpy()
             blurred = with_noise(segment.blurred.permute(0, 2, 3, 1).numpy(), seed)
-            boxes = face_boxes(detector, sharp)
-            if not boxes:
+            truth = measuring.truth(sharp)
+            if truth is None:
                 continue
-            inputs = {"motion": blurred, "motion-h264": through_h264(blurred)}
+            output = measuring.add("motion", clip, blurred, truth, shaken=float(shaken))
+            measuring.add("motion-h264", clip, through_h264(blurred), truth, shaken=float(shaken))
             if not shaken and number == 0:
-                inputs["sharp"] = sharp
-            for name, given in inputs.items():
-                output = restore_frames(restorer, given)
-                rows[name].append(
-                    {
-                        "clip": clip.name,
-                        "shaken": shaken,
-                        "number": number,
-                        **_figures(given, output, sharp, boxes, name),
-                    }
-                )
-                if name == "motion" and len(shown) < 12:
-                    k = LENGTH // 2
-                    shown.append(np.hstack([given[k], output[k], sharp[k]]))
+                measuring.add("sharp", clip, sharp, truth)
+            if len(shown) < 12:
+                k = LENGTH // 2
+                shown.append(np.hstack([blurred[k], output[k], sharp[k]]))
     if picture is not None and shown:
         pairs = [np.hstack(shown[i : i + 2]) for i in range(0, len(shown) - 1, 2)]
         cv2.imwrite(str(picture), cv2.cvtColor(np.vstack(pairs), cv2.COLOR_RGB2BGR))
-    return {name: {"mean": _mean(table), "segments": table} for name, table in rows.items()}
 
 
-def measure_protocols(
-    restorer: Restorer, clips: list[Clip], seed: int, names: Sequence[str]
-) -> dict[str, dict[str, Any]]:
-    """Figures of named protocols: mean over frames of a clip, then over clips."""
-    detector = create_detector("centerface")
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+def measure_protocols(measuring: Measuring, clips: list[Clip], seed: int, names: Sequence[str]) -> None:
+    """Measure named protocols on the first frames of every clip."""
     for clip in map(first_frames, clips):
-        faces = face_boxes(detector, clip.frames)
+        first = measuring.truth(clip.frames)
         for name in names:
-            pair = blurred_by(name, clip, faces, seed)
-            boxes = [] if pair is None else face_boxes(detector, pair[1])  # some protocols move the picture
-            if pair is None or not boxes:
-                continue
-            given, sharp, _ = pair
-            figures = _figures(given, restore_frames(restorer, given), sharp, boxes, name=f"protocol {name}")
-            rows[name].append({"clip": clip.name, **figures})
-    return {
-        name: {"mean": {"clips": len(table), **_means(table)}, "segments": table}
-        for name, table in rows.items()
-        if table
+            pair = None if first is None else blurred_by(name, clip, first.boxes, seed)
+            truth = None if pair is None else measuring.truth(pair[1])  # some protocols move the picture
+            if pair is not None and truth is not None:
+                measuring.add(f"protocol {name}", clip, pair[0], truth)
+
+
+def _mean(rows: list[Row]) -> dict[str, float]:
+    """Means over segments."""
+
+    def mean(values: Iterable[float]) -> float:
+        return round(float(np.mean(list(values))), 4)
+
+    if rows[0].protocol == "sharp":
+        values = [row.after["psnr"] for row in rows]
+        return {"output_to_input_db": mean(values), "lowest_clip_db": round(min(values), 4)}
+    figures = {
+        "blurred_db": mean(row.before["psnr"] for row in rows),
+        "restored_db": mean(row.after["psnr"] for row in rows),
+        "gain_db": mean(row.after["psnr"] - row.before["psnr"] for row in rows),
+        "worst_frame_db": mean(row.after["worst_frame"] for row in rows),
+        "blurred_ssim": mean(row.before["ssim"] for row in rows),
+        "restored_ssim": mean(row.after["ssim"] for row in rows),
     }
+    if "shaken" in rows[0].after:
+        for name, shaken in (("natural", 0), ("shaken", 1)):
+            gains = [row.after["psnr"] - row.before["psnr"] for row in rows if row.after["shaken"] == shaken]
+            if gains:
+                figures[f"gain_db_{name}"] = mean(gains)
+    return figures
 
 
-def _figures(given: Frames, output: Frames, sharp: Frames, boxes: list[Box], name: str) -> dict[str, float]:
-    def inside(frames: Frames, k: int) -> Frames:
-        x0, y0, x1, y1 = boxes[k]
-        return frames[k, y0:y1, x0:x1]
-
-    frames = range(len(given))
-    if name == "sharp":
-        return {
-            "output_to_input_db": float(
-                np.mean([min(99, psnr(inside(output, k), inside(given, k))) for k in frames])
-            )
-        }
-    before = [min(99, psnr(inside(given, k), inside(sharp, k))) for k in frames]
-    after = [min(99, psnr(inside(output, k), inside(sharp, k))) for k in frames]
-    return {
-        "blurred_db": float(np.mean(before)),
-        "restored_db": float(np.mean(after)),
-        "gain_db": float(np.mean(after) - np.mean(before)),
-        "worst_frame_db": float(np.min(np.subtract(after, before))),
-        "blurred_ssim": float(np.mean([ssim(inside(given, k), inside(sharp, k)) for k in frames])),
-        "restored_ssim": float(np.mean([ssim(inside(output, k), inside(sharp, k)) for k in frames])),
-    }
+def _means(measures: dict[str, NDArray[np.float64]]) -> dict[str, float]:
+    return {name: float(np.nanmean(values)) for name, values in measures.items()}
 
 
-def _means(table: list[dict[str, Any]]) -> dict[str, float]:
-    keys = [key for key, value in table[0].items() if isinstance(value, float)]
-    return {key: round(float(np.mean([row[key] for row in table])), 4) for key in keys}
-
-
-def _mean(table: list[dict[str, Any]]) -> dict[str, float]:
-    mean = _means(table)
-    if "gain_db" in mean:
-        mean["gain_db_natural"] = round(float(np.mean([r["gain_db"] for r in table if not r["shaken"]])), 4)
-        mean["gain_db_shaken"] = round(float(np.mean([r["gain_db"] for r in table if r["shaken"]])), 4)
-    else:
-        mean["lowest_clip_db"] = round(min(row["output_to_input_db"] for row in table), 4)
-    return mean
+def _rounded(entry: dict[str, Any]) -> dict[str, Any]:
+    """Means and intervals of a measure over people, to four digits; what does not exist is left out."""
+    kept: dict[str, Any] = {}
+    for key, values in entry.items():
+        numbers = {name: value for name, value in values.items() if value == value}  # noqa: PLR0124 - not NaN
+        if key == "worst" and "change" not in numbers:
+            continue
+        if numbers:
+            kept[key] = {
+                name: round(value, 4) if isinstance(value, float) else value
+                for name, value in numbers.items()
+            }
+    return kept
 
 
 @click.command()
@@ -208,6 +268,12 @@ def _mean(table: list[dict[str, Any]]) -> dict[str, float]:
     type=click.Choice([*PROTOCOLS, "all"]),
     help="Blur by this protocol instead; may be repeated.",
 )
+@click.option(
+    "--embedder",
+    default="auto",
+    show_default=True,
+    help="Of identities: auto, dlib, insightface or none (not measured).",
+)
 @click.option("--full", is_flag=True, help="Print every segment, not the means alone.")
 def main(
     data: str,
@@ -220,19 +286,18 @@ def main(
     seed: int,
     picture: Path | None,
     protocols: tuple[str, ...],
+    embedder: str,
     full: bool,
 ) -> None:
     """Measure a model on the validation identities; JSON on standard output."""
     restorer = _restorer(model, weights, device, precision, options)
     clips = load_clips(data, "validation", limit=120)[:count]
+    measuring = Measuring(restorer, embedder)
     with torch.inference_mode():
         if protocols:
-            names = list(PROTOCOLS) if "all" in protocols else protocols
-            results = measure_protocols(restorer, clips, seed, names)
+            measure_protocols(measuring, clips, seed, list(PROTOCOLS) if "all" in protocols else protocols)
         else:
-            results = measure(restorer, clips, seed, picture)
-    if not full:
-        results = {name: result["mean"] for name, result in results.items()}
+            measure(measuring, clips, seed, picture)
     head = {
         "model": model,
         "precision": restorer.precision,
@@ -240,7 +305,7 @@ def main(
         "machine": describe_machine(),
         **({} if protocols else {"protocol": dataclasses.asdict(PROTOCOL)}),
     }
-    click.echo(json.dumps({**head, **results}, indent=1))
+    click.echo(json.dumps({**head, **measuring.figures(full)}, indent=1))
 
 
 def _restorer(

@@ -192,8 +192,8 @@ def evaluate_clips(
                         clip.identity,
                         clip.name,
                         len(pair[0]),
-                        _means(before, before["psnr"]),
-                        {**_means(after, before["psnr"]), SECONDS: seconds},
+                        frame_means(before, before["psnr"]),
+                        {**frame_means(after, before["psnr"]), SECONDS: seconds},
                     )
                 )
     if progress is not None:
@@ -266,8 +266,10 @@ def with_noise(frames: Frames, seed: int) -> Frames:
     return np.clip(np.round(frames + noise), 0, 255).astype(np.uint8)
 
 
-def _means(measures: dict[str, NDArray[np.float64]], blurred_psnr: NDArray[np.float64]) -> dict[str, float]:
-    """Means over the frames of which a measure could be taken."""
+def frame_means(
+    measures: dict[str, NDArray[np.float64]], blurred_psnr: NDArray[np.float64]
+) -> dict[str, float]:
+    """Means of `measure_frames` over the frames of which a measure exists; of PSNR, of the blurred ones apart."""
     blurred = blurred_psnr < SHARP_PSNR
     parts = {
         **measures,
