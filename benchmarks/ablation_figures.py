@@ -12,12 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from benchmarks.boxes import Box, face_boxes
+from benchmarks.boxes import Box
 from benchmarks.embedding import Embedder
 from benchmarks.quality import SEGMENTS, make_segment
 from fvdeblur.datasets import Clip
 from fvdeblur.evaluation import psnr, ssim
 from fvdeblur.evaluation.datasets import with_noise
+from fvdeblur.evaluation.sequences import find_truth
 from fvdeblur.faces import create_detector
 from fvdeblur.networks import window_table
 from fvdeblur.training.guides import Guide, as_inputs
@@ -52,9 +53,9 @@ def measured_segments(clips: list[Clip], seed: int) -> list[Measured]:
         segment = make_segment(clip, shaken, number, seed)
         sharp = segment.sharp.permute(0, 2, 3, 1).contiguous().numpy()
         given = with_noise(segment.blurred.permute(0, 2, 3, 1).numpy(), seed)
-        boxes = face_boxes(detector, sharp)
-        if boxes:
-            segments.append(Measured(clip.name, given, sharp, boxes))
+        truth = find_truth(sharp, detector)
+        if truth is not None:
+            segments.append(Measured(clip.name, given, sharp, truth.boxes))
     return segments
 
 

@@ -19,13 +19,3 @@ def face_box(detector: Detector, frame: NDArray[np.uint8]) -> Box | None:
     x0, y0 = np.maximum(np.round(box[:2]).astype(int), 0)
     x1, y1 = np.round(box[2:]).astype(int)
     return int(x0), int(y0), int(min(x1, frame.shape[1])), int(min(y1, frame.shape[0]))
-
-
-def face_boxes(detector: Detector, frames: NDArray[np.uint8]) -> list[Box]:
-    """The same of each frame of uint8 [T, H, W, 3]; where none is found, the neighbour's; empty without any face."""
-    boxes: list[Box | None] = []
-    for frame in frames:
-        found = face_box(detector, frame)
-        boxes.append(found or (boxes[-1] if boxes else None))
-    known = next((box for box in boxes if box is not None), None)
-    return [] if known is None else [box or known for box in boxes]

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.boxes import Box, face_boxes
+from benchmarks.boxes import Box
 from benchmarks.clips import face_photograph
 from benchmarks.machine import describe_machine
 from fvdeblur.datasets import Clip, load_clips
@@ -31,6 +31,7 @@ from fvdeblur.datasets.flow import neighbour_flow
 from fvdeblur.datasets.protocols import PROTOCOLS, Blurred, apply
 from fvdeblur.errors import InputError
 from fvdeblur.evaluation import psnr, ssim
+from fvdeblur.evaluation.sequences import find_truth
 from fvdeblur.faces import create_detector
 from fvdeblur.restoration.restorer import select_device
 
@@ -84,12 +85,12 @@ def measure(
     shown: list[Frames] = []
     faceless = 0
     for clip in clips:
-        found = face_boxes(detector, clip.frames)
-        if not found:
+        truth = find_truth(clip.frames, detector)
+        if truth is None:
             faceless += 1
             continue
-        boxes = dict(enumerate(found))
-        given = np.array(found, np.float32)
+        boxes = dict(enumerate(truth.boxes))
+        given = np.array(truth.boxes, np.float32)
         row = []
         for name in PROTOCOLS:
             own = zlib.crc32(f"{seed} {clip.name}".encode())

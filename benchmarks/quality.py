@@ -134,13 +134,6 @@ class Measuring:
     def add(self, protocol: str, clip: Clip, given: Frames, truth: Truth, **about: Any) -> Frames:
         """Restore a segment, keep its figures and return it."""
         output = restore_frames(self._restorer, given)
-        if protocol == "sharp":
-            unchanged = dataclasses.replace(truth, frames=given)
-            after = {"psnr": measure_frames(output, unchanged, None, None)["psnr"]}
-            self.results.rows.append(
-                Row(protocol, "", clip.identity, clip.name, len(given), {}, _means(after))
-            )
-            return output
         before, after = (measure_frames(each, truth, None, self._embedder) for each in (given, output))
         sequences = [frame_means(each, before["psnr"]) for each in (before, after)]
         sequences[1] |= {**about, "worst_frame": float((after["psnr"] - before["psnr"]).min())}
@@ -156,16 +149,16 @@ class Measuring:
 
     def figures(self, full: bool) -> dict[str, Any]:
         """By protocol: means over segments, and over people with intervals; all segments where they are wanted."""
-        people = {entry["protocol"]: entry for entry in self.results.summary()}
-        figures = {}
-        for name in dict.fromkeys(row.protocol for row in self.results.rows):
+        report = self.results.as_json()
+        figures: dict[str, Any] = {}
+        for entry in report["summary"]:
+            name = entry["protocol"]
             rows = [row for row in self.results.rows if row.protocol == name]
             figures[name] = {"segments": len(rows), "mean": _mean(rows)}
             if name != "sharp":
-                wanted = [measure for measure in PEOPLE_MEASURES if measure in people[name]]
-                figures[name]["people"] = {measure: _rounded(people[name][measure]) for measure in wanted}
+                figures[name]["people"] = {measure: entry.get(measure) for measure in PEOPLE_MEASURES}
             if full:
-                figures[name]["rows"] = [vars(row) for row in rows]
+                figures[name]["rows"] = [row for row in report["rows"] if row["protocol"] == name]
         return figures
 
 
@@ -226,25 +219,6 @@ def _mean(rows: list[Row]) -> dict[str, float]:
             if gains:
                 figures[f"gain_db_{name}"] = mean(gains)
     return figures
-
-
-def _means(measures: dict[str, NDArray[np.float64]]) -> dict[str, float]:
-    return {name: float(np.nanmean(values)) for name, values in measures.items()}
-
-
-def _rounded(entry: dict[str, Any]) -> dict[str, Any]:
-    """Means and intervals of a measure over people, to four digits; what does not exist is left out."""
-    kept: dict[str, Any] = {}
-    for key, values in entry.items():
-        numbers = {name: value for name, value in values.items() if value == value}  # noqa: PLR0124 - not NaN
-        if key == "worst" and "change" not in numbers:
-            continue
-        if numbers:
-            kept[key] = {
-                name: round(value, 4) if isinstance(value, float) else value
-                for name, value in numbers.items()
-            }
-    return kept
 
 
 @click.command()

@@ -132,9 +132,8 @@ class FaceTracker:
         self._next_id = 0
         self._scales: deque[float] = deque()  # of the frames not reported yet
         self._tracks: list[Track] = []
-        self._passed: list[
-            tuple[NDArray[np.uint8], Pyramid]
-        ] = []  # frames since the last detection, nobody there
+        # Frames since the whole of one was last searched, while nobody is followed.
+        self._passed: list[tuple[NDArray[np.uint8], Pyramid]] = []
         self._pyramids: deque[Pyramid] = deque(maxlen=detect_every)
         self._shot_start = 0
         self._last_detection = 0
@@ -213,10 +212,11 @@ class FaceTracker:
             setattr(self, f"_{name}", state[name])
         self._scales = deque(state["scales"])
         self._tracks = [Track.restored(one) for one in state["tracks"]]
-        recent = deque((preview, grey_pyramid(preview)) for preview in previews)
-        self._passed = [recent.pop() for _ in range(state["passed"])][::-1]
-        known = [recent.pop()[1] for _ in range(state["pyramids"])]
-        self._pyramids = deque(reversed(known), maxlen=self._detect_every)
+        recent = list(previews)
+        passed = [recent.pop() for _ in range(state["passed"])][::-1]
+        self._passed = [(preview, grey_pyramid(preview)) for preview in passed]
+        followed = [recent.pop() for _ in range(state["pyramids"])][::-1]
+        self._pyramids = deque(map(grey_pyramid, followed), maxlen=self._detect_every)
         self._cuts.restore(state["cuts"])
 
     def flush(self) -> list[TrackedFrame]:

@@ -40,8 +40,7 @@ class ResidualBlock(nn.Module):
 class HalvingConvolution(nn.Conv2d):
     """A 3x3 convolution of a picture whose blocks of 2x2 pixels have become channels, at half its size.
 
-    It is computed as the 6x6 convolution with a stride of 2 that is the same, without moving a pixel; on a processor
-    that takes half of the time.
+    It is computed as the 6x6 convolution with a stride of 2 that is the same, which moves no pixel and takes less time.
 
     Parameters
     ----------
