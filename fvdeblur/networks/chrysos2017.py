@@ -18,6 +18,7 @@ normalisation, and a linear mapping from these connections to the image. The pap
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -33,11 +34,17 @@ OUTPUT_GAIN = 1 / 9
 """Brings features of unit variance to the size of a change, 8 of 255, so that one step of the optimiser changes it
 little: at the paper's learning rate the image would swing by 16 a step without."""
 
+RESIDUAL_GAIN = 0.2
+"""Size of what a unit adds, before training, where the frame is not to be carried through."""
+
 UNITS, WIDTHS = (3, 4, 6), (64, 128, 256)
 """Bottleneck units of the blocks, and the channels of their 3x3 convolutions (ResNet-50)."""
 
 EXPANSION = 4
 """Channels of a block's features, in units of those of its 3x3 convolutions."""
+
+STATISTIC_PLACES = 2048
+"""Of a batch, that the statistics of a normalisation are taken at."""
 
 HALF_MEAN, HALF_VARIANCE = 0.43, 0.315
 """Of what a rectifier leaves of such pixels, or of their negatives."""
@@ -48,7 +55,8 @@ class MovingNorm(nn.Module):
 
     The statistics of one batch would take its own brightness and contrast out of the image, and nothing brings them
     back, since all that reaches the image goes through a normalisation. Who goes on from a trained ResNet
-    holds its statistics still for the same reason. They move slowly, so that the weights can follow.
+    holds its statistics still for the same reason. They move slowly, so that the weights can follow, and are taken at
+    `STATISTIC_PLACES` places of a batch at least, evenly spread: looking at all takes a third of a step on a processor.
     """
 
     momentum, epsilon = 0.001, 1e-5
@@ -71,7 +79,9 @@ class MovingNorm(nn.Module):
 
     @torch.no_grad()
     def _follow(self, x: Tensor) -> None:
-        variance, mean = torch.var_mean(x.float(), dim=(0, 2, 3), correction=0)
+        step = max(1, math.isqrt(len(x) * x[0, 0].numel() // STATISTIC_PLACES))
+        seen = x[:, :, ::step, ::step].float()
+        variance, mean = torch.var_mean(seen, dim=(0, 2, 3), correction=0)
         for moving, now in ((self.mean, mean), (self.variance, variance)):
             moving.lerp_(torch.where(torch.isfinite(now), now, moving), self.momentum)
 
@@ -120,6 +130,12 @@ class Bottleneck(nn.Module):
 class Chrysos2017(nn.Module):
     """Predict the sharp face of a single frame.
 
+    Parameters
+    ----------
+    residual
+        Whether the linear mapping gives the change of the frame and not, as in the paper, the image: then nothing has
+        to be learnt to keep what is sharp, which a short training is too short for.
+
     Notes
     -----
     The network works on pixels of 0..255 less a mean, divided by a deviation; `forward` takes 0..1 and returns the
@@ -127,16 +143,18 @@ class Chrysos2017(nn.Module):
 
     Fully convolutional: height and width must be multiples of the attribute ``multiple``, 8.
 
-    Before training the image is the frame itself: the first features of the first two blocks carry its pixels, halved
-    into the part above and the part below the mean, which rectifiers leave alone. All other weights begin at random
-    (He et al. 2015). With random weights alone the network would have to learn to copy before anything else.
+    Before training the image is the frame itself. Without ``residual`` the first features of the first two blocks carry
+    its pixels, halved into the part above and the part below the mean, which rectifiers leave alone. All other weights
+    begin at random (He et al. 2015). With random weights alone the network would have to learn to copy before
+    anything else.
     """
 
     frames = 1
     multiple = 8
 
-    def __init__(self) -> None:
+    def __init__(self, residual: bool = False) -> None:
         super().__init__()
+        self.residual = residual
         self.head = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
         self.head_norm = MovingNorm(64)
         self.blocks = nn.ModuleList()
@@ -166,6 +184,10 @@ class Chrysos2017(nn.Module):
         for mapping in self._mappings():
             mapping.weight.zero_()
         blocks: Any = self.blocks
+        if self.residual:
+            for unit in (unit for block in blocks for unit in block):
+                unit.expand_norm.weight.fill_(RESIDUAL_GAIN)
+            return
         first, second = list(blocks[0]), list(blocks[1])
         # 24 features at 1/2: sign, place in a cell of 2x2 pixels, colour.
         signs, places = (1, -1), [(y, x) for y in (0, 1) for x in (0, 1)]
@@ -227,13 +249,16 @@ class Chrysos2017(nn.Module):
         first, second, third = self.blocks
         at_quarter = second(first(x))
         at_eighth = third(at_quarter)
-        image = sum(
+        finer, coarser = (
             functional.pixel_shuffle(mapping(norm(features)), scale)
             for mapping, norm, features, scale in zip(
                 self.mappings, self.skip_norms, (at_quarter, at_eighth), (4, 8), strict=True
             )
         )
-        return (image * OUTPUT_GAIN - given) * (DEVIATION / 255)
+        image: Tensor = finer + coarser
+        if not self.residual:
+            image = image - given / OUTPUT_GAIN
+        return image * (OUTPUT_GAIN * DEVIATION / 255)
 
 
 def _copy(convolution: nn.Conv2d, channels: int) -> None:

@@ -35,6 +35,9 @@ REDUCTION = 16
 RESIDUAL_GAIN = 0.2
 """Size of a residual beside what it is added to, before training."""
 
+OUTPUT_GAIN = 0.05
+"""Brings features of unit variance to the size of a change, where the last layer gives one."""
+
 SLOPE = 0.2
 """Of leaky rectifiers."""
 
@@ -130,6 +133,9 @@ class DFPGnet(nn.Module):
     transforms
         Whether features are transformed between the streams (SSFT and SFT); otherwise they go over as they are and are
         added (row B3).
+    residual
+        Whether the last layer gives the change of the frame and not an image: then nothing has to be learnt to keep
+        what is sharp, which a short training is too short for.
 
     Raises
     ------
@@ -156,6 +162,7 @@ class DFPGnet(nn.Module):
         blocks: int = 2,
         prior_blocks: int = 4,
         transforms: bool = True,
+        residual: bool = False,
     ) -> None:
         super().__init__()
         if len(widths) != 3 or min(widths) < 3:
@@ -165,6 +172,7 @@ class DFPGnet(nn.Module):
         if blocks < 1 or prior_blocks < 1:
             raise ValueError("blocks and prior_blocks must be at least 1")
         self.features = tuple(features)
+        self.residual = residual
         steps = list(pairwise(widths))
         self.head = nn.Conv2d(3, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(_blocks(width, blocks) for width in widths)
@@ -194,11 +202,13 @@ class DFPGnet(nn.Module):
             elif isinstance(module, FeatureTransform):
                 for part in (module.scale[-1], module.shift[-1]):
                     part.get_parameter("weight").mul_(RESIDUAL_GAIN)
+        self.tail.weight.zero_()
+        if self.residual:
+            return
         colours = torch.arange(3)
         self.head.weight[:3] = 0
         self.head.weight[colours, colours, 1, 1] = 1
         self.last.weight.zero_()
-        self.tail.weight.zero_()
         self.tail.weight[colours, colours, 1, 1] = 1
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -245,7 +255,8 @@ class DFPGnet(nn.Module):
                 x = self.joints[i](x, estimated[i])
             x = self.decoder[i](x)
         image = self.tail(first + self.last(x))
-        return (image - given) / INPUT_GAIN, estimated
+        change = image * OUTPUT_GAIN if self.residual else (image - given) / INPUT_GAIN
+        return change, estimated
 
 
 class FeatureDiscriminator(nn.Module):

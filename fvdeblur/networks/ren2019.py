@@ -27,6 +27,9 @@ BLOCKS = 3
 RESIDUAL_GAIN = 0.2
 """Size of a residual beside what it is added to, before training."""
 
+OUTPUT_GAIN = 0.05
+"""Brings features of unit variance to the size of a change, where the last layer gives one."""
+
 
 class ResidualBlock(nn.Module):
     """Convolution (5x5), rectifier, convolution (5x5), added to the input, rectifier; [B, C, H, W] in and out."""
@@ -55,6 +58,9 @@ class Ren2019(nn.Module):
         Channels of the rendered face (0: none), 3 for R'G'B' as in the paper, 4 with the mask.
     identity_size
         Length of the identity vector (0: none), 80 in the paper, at most 81.
+    residual
+        Whether the last layer gives the change of the central frame and not, as in the paper, an image: then nothing
+        has to be learnt to keep what is sharp, which a short training is too short for.
 
     Raises
     ------
@@ -81,7 +87,12 @@ class Ren2019(nn.Module):
     takes_flow = False
 
     def __init__(
-        self, frames: int = 5, width: int = 32, prior_channels: int = 3, identity_size: int = 80
+        self,
+        frames: int = 5,
+        width: int = 32,
+        prior_channels: int = 3,
+        identity_size: int = 80,
+        residual: bool = False,
     ) -> None:
         super().__init__()
         if frames % 2 == 0 or frames < 1:
@@ -95,6 +106,7 @@ class Ren2019(nn.Module):
         self.frames = frames
         self.prior_channels = prior_channels
         self.identity_size = identity_size
+        self.residual = residual
         fine, middle, coarse = width + prior_channels, 2 * width, 4 * width
         bottom = coarse + (identity_size > 0)
         self.head = nn.Conv2d(3 * frames, width, 5, padding=2)
@@ -118,6 +130,9 @@ class Ren2019(nn.Module):
         for module in self.modules():
             if isinstance(module, ResidualBlock):
                 module.second.weight.mul_(RESIDUAL_GAIN)
+        if self.residual:
+            self.tail.weight.zero_()
+            return
         # The first three features of the finest level: the central frame, which nothing is added to.
         centre, colours = 2, torch.arange(3)
         self.head.weight[:3] = 0
@@ -175,6 +190,8 @@ class Ren2019(nn.Module):
         x = self.decoder[0](x)
         for blocks, up in zip(self.decoder[1:], self.up, strict=True):
             x = blocks(functional.relu(up(x)) + skips.pop())
+        if self.residual:
+            return self.tail(x) * OUTPUT_GAIN
         return self.tail(x) - central_frame(frames)
 
 

@@ -162,6 +162,17 @@ def test_statistics_move_and_are_used_in_training_as_afterwards() -> None:
     torch.testing.assert_close(settled, expected, atol=1e-3, rtol=1e-3)
 
 
+def test_statistics_of_a_large_batch_are_those_of_evenly_spread_places() -> None:
+    torch.manual_seed(0)
+    norm, x = MovingNorm(2), torch.randn(8, 2, 64, 48) * 2 + torch.linspace(0, 3, 64)[:, None]
+    norm.momentum = 1.0
+    norm.train()(x)
+    step = 3  # 24,576 places, of which 2,048 are enough
+    torch.testing.assert_close(norm.mean, x[..., ::step, ::step].mean((0, 2, 3)))
+    torch.testing.assert_close(norm.mean, x.mean((0, 2, 3)), atol=0.15, rtol=0)
+    torch.testing.assert_close(norm.variance, x.var((0, 2, 3)), atol=0.3, rtol=0)
+
+
 @torch.no_grad()
 def test_a_batch_that_is_not_finite_leaves_the_statistics() -> None:
     norm = MovingNorm(2)
