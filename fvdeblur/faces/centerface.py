@@ -115,14 +115,20 @@ def _find_weights() -> tuple[Path, str]:
 
 
 def _model_with_free_size(path: Path) -> bytes:
-    """Serialised model whose batch, height and width are free (the file's are fixed at 10, 32 and 32)."""
+    """Serialised model whose batch, height and width are free (the file's are fixed at 10, 32 and 32).
+
+    The file lists its weights among the inputs, as if they could change from picture to picture: taken off that list,
+    onnxruntime folds the normalisations into them and needs half of the time.
+    """
     import onnx
 
     model: Any = onnx.load(str(path))
     weights = {initializer.name for initializer in model.graph.initializer}
+    pictures = [value for value in model.graph.input if value.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(pictures)
     for value in [*model.graph.input, *model.graph.output]:
-        if value.name not in weights:
-            for axis, dimension in enumerate(value.type.tensor_type.shape.dim):
-                if axis != 1:
-                    dimension.dim_param = f"{value.name}_{axis}"
+        for axis, dimension in enumerate(value.type.tensor_type.shape.dim):
+            if axis != 1:
+                dimension.dim_param = f"{value.name}_{axis}"
     return bytes(model.SerializeToString())

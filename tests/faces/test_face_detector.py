@@ -6,11 +6,12 @@ import sys
 import cv2
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
 from fvdeblur.errors import FvdeblurError, UsageError
-from fvdeblur.faces import DETECTORS, create_detector
+from fvdeblur.faces import DETECTORS, centerface, create_detector
 from fvdeblur.faces.geometry import iou_matrix
 
 CROWD = np.array(
@@ -53,6 +54,20 @@ class TestCenterFace:
         overlap = iou_matrix(CROWD, np.array([face.box for face in found]))
         assert (overlap.max(axis=1) > 0.8).all()
         assert [face.score for face in found] == sorted((face.score for face in found), reverse=True)
+
+    def test_the_weights_are_constants_and_give_what_the_file_gives(self, crowd):
+        """Listed among the inputs, as in the file, they could not be folded into one another."""
+        path, _ = centerface._find_weights()
+        session = onnxruntime.InferenceSession(centerface._model_with_free_size(path))
+        assert [value.name for value in session.get_inputs()] == ["input.1"]
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        as_it_is = onnxruntime.InferenceSession(str(path), options)
+        picture = np.zeros((10, 3, 32, 32), np.float32)  # the size that the file is fixed at
+        picture[:] = cv2.resize(crowd[60:210, 890:1020], (32, 32)).transpose(2, 0, 1)
+        results = [each.run(None, {"input.1": picture}) for each in (session, as_it_is)]
+        for ours, given in zip(*results, strict=True):
+            np.testing.assert_allclose(ours, given, atol=1e-4)
 
     @pytest.mark.parametrize("size", [(1201, 1195), (641, 603), (333, 350), (97, 101)])
     def test_boxes_are_in_pixels_of_the_picture_given(self, size, astronaut, detector):
