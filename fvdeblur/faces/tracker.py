@@ -14,7 +14,7 @@ from fvdeblur.faces.cuts import CutDetector
 from fvdeblur.faces.detector import Detection, Detector
 from fvdeblur.faces.geometry import face_size, iou_matrix
 from fvdeblur.faces.motion import Pyramid, camera_shift, grey_pyramid
-from fvdeblur.faces.state import State
+from fvdeblur.faces.state import State, pack, unpack
 from fvdeblur.faces.track import Track
 
 CONFIRMATION_SCORE = 0.5
@@ -32,6 +32,13 @@ LOST_INTERVAL = 2
 NOBODY_FACTOR = 3
 """How many times as rarely the detector sees whole previews while nobody is followed, and halved ones between. Once it
 sees somebody, it is asked about the frames passed over, too."""
+
+STILL_DIFFERENCE = 5
+"""Where no place of the smallest level of the pyramid differs by more, of 255, from a frame in which nobody was found,
+nobody has come in since, and there is no need to look."""
+
+LONGEST_STILL = 96
+"""Frames after which a picture that stands still is searched all the same."""
 
 LARGEST_STEP = 0.5
 STEP_GROWTH = 0.03
@@ -99,9 +106,10 @@ class FaceTracker:
 
     Frames are pushed as small previews and come out again in order, each exactly once, ``lookahead`` frames
     later (at a cut and at the end at once). The detector runs on the first frame of each shot and then on
-    every ``detect_every``-th, earlier where a face moves fast or is lost, more rarely while there is none: once one
-    is seen, the frames passed over are made up for. Between, faces are followed by their pixels. A track ends at a
-    cut, at the picture's edge, or when its face stays undetected for a second.
+    every ``detect_every``-th, earlier where a face moves fast or is lost, more rarely while there is none, and hardly
+    ever while nothing stirs either: once a face is seen, the frames passed over are made up for. Between, faces are
+    followed by their pixels. A track ends at a cut, at the picture's edge, or when its face stays undetected for a
+    second.
 
     Parameters
     ----------
@@ -137,6 +145,9 @@ class FaceTracker:
         self._pyramids: deque[Pyramid] = deque(maxlen=detect_every)
         self._shot_start = 0
         self._last_detection = 0
+        self._empty: tuple[int, NDArray[np.uint8]] | None = (
+            None  # frame that nobody was found in, and its picture
+        )
         self._flushed = False
 
     def push(self, preview: NDArray[np.uint8], scale: float) -> list[TrackedFrame]:
@@ -176,7 +187,7 @@ class FaceTracker:
         """Tell whether the next frame, which must be pushed next, begins a new shot."""
         if self._next_cuts is None:
             torn = self._cuts.update(preview) or self._flushed
-            self._next_cuts = torn or self._torn(pyramid or grey_pyramid(preview))
+            self._next_cuts = torn or self._torn(preview, pyramid)
         return self._next_cuts
 
     def state(self) -> State:
@@ -191,6 +202,7 @@ class FaceTracker:
             "passed": len(self._passed),
             "shot_start": self._shot_start,
             "last_detection": self._last_detection,
+            "empty": self._empty and {"frame": self._empty[0], "picture": pack(self._empty[1])},
             "flushed": self._flushed,
             "cuts": self._cuts.state(),
             "next_cuts": self._next_cuts,
@@ -210,6 +222,8 @@ class FaceTracker:
             raise ValueError(f"{len(previews)} frames instead of {len(state['scales'])} were held back")
         for name in ("frame", "shot", "next_id", "shot_start", "last_detection", "flushed", "next_cuts"):
             setattr(self, f"_{name}", state[name])
+        empty = state["empty"]
+        self._empty = empty and (int(empty["frame"]), unpack(empty["picture"]))
         self._scales = deque(state["scales"])
         self._tracks = [Track.restored(one) for one in state["tracks"]]
         recent = list(previews)
@@ -231,14 +245,17 @@ class FaceTracker:
         self._pyramids.clear()
         return ready
 
-    def _torn(self, pyramid: Pyramid) -> bool:
+    def _torn(self, preview: NDArray[np.uint8], pyramid: Pyramid | None) -> bool:
         """Whether this frame shows other things in the same colours: neither its middle nor any face goes on."""
         if self._cuts.mismatch <= TORN_MISMATCH_OF_SEVERAL:
             return False
         followed = [track for track in self._active() if track.matched(self._frame)]
         if self._cuts.mismatch <= TORN_MISMATCH and len(followed) < 2:
             return False
-        return bool(followed) and not any(track.goes_on(self._frame, pyramid) for track in followed)
+        if not followed:
+            return False
+        pyramid = pyramid or grey_pyramid(preview)
+        return not any(track.goes_on(self._frame, pyramid) for track in followed)
 
     def _pass_over(self, preview: NDArray[np.uint8], pyramid: Pyramid) -> None:
         """Take the current frame while nobody is followed."""
@@ -247,11 +264,21 @@ class FaceTracker:
         whole = len(self._passed) >= min(NOBODY_FACTOR * self._detect_every, self.lookahead)
         if not whole and len(self._passed) % self._detect_every:
             return
-        if self._detector.detect(preview if whole else _halved(preview)):
+        still = self._still(pyramid)
+        if not still and self._detector.detect(preview if whole else _halved(preview)):
             self._make_up()
         elif whole:
             self._passed.clear()
             self._last_detection = self._frame
+            if not still:
+                self._empty = self._frame, pyramid[-1]
+
+    def _still(self, pyramid: Pyramid) -> bool:
+        """Whether the current frame shows what a frame showed in which nobody was found."""
+        if self._empty is None or self._frame - self._empty[0] >= LONGEST_STILL:
+            return False
+        now, then = pyramid[-1], self._empty[1]
+        return now.shape == then.shape and int(cv2.absdiff(now, then).max()) <= STILL_DIFFERENCE
 
     def _make_up(self) -> None:
         """Look for faces in the frames passed over as often as in others."""
@@ -309,6 +336,7 @@ class FaceTracker:
             track.extend_back(earlier)
             self._tracks.append(track)
         self._last_detection = frame
+        self._empty = None if self._active() else (frame, pyramid[-1])
 
     def _assign(self, frame: int, tracks: list[Track], detections: list[Detection]) -> dict[int, int]:
         """Pair tracks with detections by position and size: index of the track to index of the detection."""

@@ -57,7 +57,9 @@ def in_stages(
     start: Start | None = None,
     tracking: Callable[[Iterable[DecodedFrame]], Iterator[TrackedPicture]] | None = None,
 ) -> Generator[Made, None, None]:
-    """What a stage makes of the tracked frames of a video; both work ahead, each in a thread of its own.
+    """What a stage makes of the tracked frames of a video.
+
+    Decoding, tracking and the stage work ahead, each in a thread of its own.
 
     Parameters
     ----------
@@ -72,14 +74,14 @@ def in_stages(
     tracking
         What finds the faces in the frames instead of `track`.
     """
-    given = reader if frames is None else frames
+    decoded = in_background(reader if frames is None else frames, QUEUE_LENGTH)
     if tracking is None:
-        pictures = track(given, reader.info.rotation, detector, segments=segments, start=start)
+        pictures = track(decoded, reader.info.rotation, detector, segments=segments, start=start)
     else:
-        pictures = tracking(given)
+        pictures = tracking(decoded)
     tracked = in_background(pictures, QUEUE_LENGTH)
     made = in_background(stage(tracked), QUEUE_LENGTH)
-    # However this ends, both threads are gone before the caller closes the file: first the later stage,
-    # which may be waiting for the earlier one.
-    with closing(tracked), closing(made):
+    # However this ends, all threads are gone before the caller closes the file: first the later stages,
+    # which may be waiting for the earlier ones.
+    with closing(decoded), closing(tracked), closing(made):
         yield from made

@@ -332,7 +332,7 @@ def test_where_nobody_is_the_detector_is_asked_rarely(background, scripted):
             return super().detect(image)
 
     detector = Looking([[]] * 36)
-    frames = run(FaceTracker(detector), [background] * 36, detector)
+    frames = run(FaceTracker(detector), [np.roll(background, 3 * i, 1) for i in range(36)], detector)
     assert not any(frame.faces for frame in frames)
     whole, halved = (360, 640), (180, 320)
     between = [halved, halved, whole]
@@ -346,6 +346,39 @@ def test_where_nobody_is_the_detector_is_asked_rarely(background, scripted):
         whole,
     ]  # at the end, as the others were
     assert detector.calls == [0, 4, 8, 12, 16, 20, 24, 28, 32, 35, 35]
+
+
+def test_where_nothing_stirs_the_detector_is_hardly_asked(background, scripted):
+    rng = np.random.default_rng(0)
+    noisy = [
+        np.clip(background + rng.normal(0, 6, background.shape), 0, 255).astype(np.uint8) for _ in range(120)
+    ]
+    detector = scripted([[]] * 120)
+    frames = run(FaceTracker(detector), noisy, detector)
+    assert not any(frame.faces for frame in frames)
+    # The last frames are searched at the end; before, the whole picture after LONGEST_STILL frames.
+    assert [call for call in detector.calls if call < 119] == [0, 96]
+
+
+def test_slow_changes_add_up(background, scripted):
+    """Each frame differs little from the one before, but soon much from the one that was searched."""
+    detector = scripted([[]] * 80)
+    run(
+        FaceTracker(detector),
+        [cv2.convertScaleAbs(background, alpha=1 + 0.004 * i) for i in range(80)],
+        detector,
+    )
+    asked = [call for call in detector.calls if call < 79]
+    assert len(asked) > 6
+    assert max(np.diff(asked)) < 40
+
+
+def test_a_small_face_that_comes_into_a_still_picture(cuts_of_crowd, background, detector):
+    previews = [background.copy() for _ in range(60)]
+    for scene in previews[41:]:
+        paste(scene, reduced(cuts_of_crowd[0], 0.4), (300, 180))
+    frames = run(FaceTracker(detector), previews)
+    assert [len(frame.faces) for frame in frames] == [0] * 41 + [1] * 19
 
 
 def test_a_face_just_before_a_cut(cuts_of_crowd, background, photographs, render, detector):
