@@ -5,8 +5,8 @@
 Runs every released network and the baselines on the validation identities and writes ``docs/results.json`` (the
 figures) and ``docs/results.md`` (the tables, beside what the papers print). ``--section`` measures some sections
 again and keeps the others. Sections: ``gaussian`` (Chrysos & Zafeiriou 2017, table 1), ``averages`` (table 2),
-``ren`` (Ren et al. 2019, table 1), ``kernels`` (Jung et al. 2022, tables 1 and 2), ``verification`` (table 3) and
-``cost`` (Ren et al. 2019, table 3).
+``ren`` (Ren et al. 2019, table 1), ``kernels`` (Jung et al. 2022, tables 1 and 2), ``verification`` (table 3), ``real``
+(real blur, whose faces are written side by side to ``runs/real.png``) and ``cost`` (Ren et al. 2019, table 3).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 
 from benchmarks.machine import describe_machine
+from benchmarks.real import measure_real
 from benchmarks.results_page import page
 from fvdeblur.datasets import Clip, load_clips, load_pictures
 from fvdeblur.errors import FvdeblurError
@@ -38,6 +39,9 @@ PICTURES = 60
 
 MOST_TURN, MOST_ZOOM = 30.0, 1.1
 """Degrees that faces are turned by, and how far they are enlarged, where they are not aligned."""
+
+REAL_PICTURE = Path("runs/real.png")
+"""Where real faces are written side by side: they are nobody's to publish."""
 
 SIDES = (256, 400, 592)
 """Sides of the squares that the cost is measured on; 400 and 592 have as many pixels as the frames of Ren et al. 2019,
@@ -67,6 +71,7 @@ class Sections:
             "ren": lambda: self._on_clips("average-5"),
             "kernels": self._kernels,
             "verification": self._verification,
+            "real": lambda: measure_real(self._data / "real", names_of_networks(), REAL_PICTURE),
             "cost": self._cost,
         }
 

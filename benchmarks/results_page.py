@@ -48,6 +48,13 @@ SECTIONS: dict[str, tuple[str, str]] = {
         "The paper detects and compares faces of CelebA with networks of its own; here pairs of Labeled Faces "
         "in the Wild, aligned, blurred in kernels of 5 to 13 pixels at 112 pixels a side.",
     ),
+    "real": (
+        "Real blur: Chrysos & Zafeiriou 2017, section 5.4, and Jung et al. 2022, figure 8",
+        "Nobody knows the truth of these low-quality clips. Sharpness is measured without a reference, identity "
+        "is the cosine between output and input, the last column how much the output's change from frame to "
+        "frame differs from the input's (1/255): less change is not worse, and more is not better. By eye: "
+        "`runs/real.png`, which the command writes.",
+    ),
     "cost": (
         "Ren et al. 2019, table 3: seconds a frame",
         "Squares of as many pixels as the frames of the paper, whose figures are of a Titan X; here with "
@@ -83,6 +90,7 @@ PRINTED: dict[str, list[tuple[str, str]]] = {
         ("Lee et al.", "89.59 %"),
         ("Jung et al.", "89.87 % (gap closed 78 %)"),
     ],
+    "real": [],
     "cost": [
         ("Nah et al.", "2.03 s at 360x450, 2.56 s at 580x610"),
         ("Tao et al.", "1.81 s, 1.98 s"),
@@ -91,6 +99,10 @@ PRINTED: dict[str, list[tuple[str, str]]] = {
     ],
 }
 """What the papers print, by section."""
+
+
+REAL = {"sharpness": "sharpness", "identity": "identity to the input", "temporal_error": "change over time"}
+"""Measures of real clips, and what they are called."""
 
 
 def page(figures: Mapping[str, Any]) -> str:
@@ -106,6 +118,8 @@ def page(figures: Mapping[str, Any]) -> str:
 
 
 def _printed(name: str) -> str:
+    if not PRINTED[name]:
+        return ""
     rows = [(f"{who}{QUOTED}", what) for who, what in PRINTED[name]]
     return "\n" + "\n".join(_table(("printed", "figures"), rows)) + "\n"
 
@@ -145,6 +159,20 @@ def _verification(values: Mapping[str, Any]) -> list[str]:
     return [f"{values['pairs']} pairs.\n", *_table(("pictures", "told rightly", "gap closed"), rows)]
 
 
+def _real(values: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for clip, entry in values["clips"].items():
+        rows = [
+            (
+                name,
+                *(f"{entry[name][measure]:.3f}" if measure in entry[name] else "" for measure in REAL),
+            )
+            for name in values["columns"]
+        ]
+        lines += [f"{clip}, {entry['frames']} frames:\n", *_table(("", *REAL.values()), rows), ""]
+    return lines[:-1]
+
+
 def _cost(values: Mapping[str, Any]) -> list[str]:
     sizes = [f"{row['side']}x{row['side']}" for row in values["rows"]]
     names = list(values["rows"][0]["seconds"])
@@ -152,7 +180,7 @@ def _cost(values: Mapping[str, Any]) -> list[str]:
     return _table(("", *sizes), rows)
 
 
-_BODIES = {"kernels": _kernels, "verification": _verification, "cost": _cost}
+_BODIES = {"kernels": _kernels, "verification": _verification, "real": _real, "cost": _cost}
 
 
 def _number(entry: Mapping[str, Any], measure: str, when: str) -> str:
