@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from copy import copy
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
@@ -202,7 +203,8 @@ class Deblurrer:
     ) -> NDArray[np.uint8] | Summary:
         """Deblur one picture.
 
-        A single picture shows no motion, so that less can be done for it than for the frames of a video.
+        A single picture shows no motion, so that less can be done for it than for the frames of a video, and a model
+        whose card names another one for photographs leaves it to that one; the summary says which.
 
         Parameters
         ----------
@@ -225,13 +227,14 @@ class Deblurrer:
         if isinstance(picture, np.ndarray):
             if output is not None:
                 raise UsageError("an array is given back, not written; leave out the output")
-            (restored,) = self.frames([picture])
+            (restored,) = restored_arrays([picture], self._for_photographs, self._detector, self.settings)
             return restored
         began = time.monotonic()
         target = default_output(picture) if output is None else Path(output)
-        restorer = PhotographRestorer(self._restorer, self._detector, self.settings)
+        restorer = PhotographRestorer(self._for_photographs, self._detector, self.settings)
         tally, notes, copied = restorer.photograph(Path(picture), target)
-        return self._summary(Path(picture), target, 1, tally, began, copied=copied, notes=notes)
+        model = self._for_photographs.card.name
+        return self._summary(Path(picture), target, 1, tally, began, copied=copied, notes=notes, model=model)
 
     def crops(
         self,
@@ -314,6 +317,14 @@ class Deblurrer:
         """
         return write_report(path, summary, self.settings, self._detector)
 
+    @cached_property
+    def _for_photographs(self) -> Restorer:
+        """What restores single pictures: the model that its card names for them, loaded with the first one."""
+        name = self._restorer.card.photographs
+        if not name:
+            return self._restorer
+        return Restorer(name, str(self._restorer.device), self._restorer.precision)
+
     def _first_pass(self) -> FirstPass | None:
         """What chooses the faces of a video before the work, where that must be."""
         if not self.settings.wishes.first_pass:
@@ -343,10 +354,9 @@ class Deblurrer:
             people=len(tally.tracks),
             restored=tally.restored,
             left_alone=dict(tally.left_alone),
-            model=self.settings.model,
             device=self._restorer.device_name,
             precision=self._restorer.precision,
             detector=self._detector.name,
             seconds=seconds,
-            **{"copied": False, **more},
+            **{"copied": False, "model": self.settings.model, **more},
         )

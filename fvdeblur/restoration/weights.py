@@ -31,6 +31,8 @@ class ModelCard:
         every face at one size, which some are trained for.
     faster
         Name of a model that does the same in less time, less well; empty: there is none.
+    photographs
+        Name of the model that restores single pictures in its place, as it lives on neighbouring frames; empty: itself.
     """
 
     name: str
@@ -40,6 +42,7 @@ class ModelCard:
     sha256: str
     smallest_side: int = 0
     faster: str = ""
+    photographs: str = ""
 
 
 def model_names() -> list[str]:

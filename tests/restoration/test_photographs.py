@@ -1,5 +1,7 @@
 """Photographs and image sequences through the whole pipeline, with the small model."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +116,25 @@ def test_the_folder_of_a_sequence_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "out" / "other").touch()
     Deblurrer(threads=1, overwrite=True).sequence(paths, tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["f000.png", "f001.png"]
+
+
+def test_the_card_may_name_another_model_for_photographs(
+    portrait: Path, tmp_path: Path, small_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = tmp_path / "models"
+    alone, companion = (shutil.copytree(small_model / "fvd", models / name) for name in ("fvd", "still"))
+    monkeypatch.setattr("fvdeblur.released.models_folder", lambda: models)
+    for home, more in ((alone, {"photographs": "still"}), (companion, {"largest_side": 64})):
+        card = json.loads((home / "config.json").read_text())
+        (home / "config.json").write_text(json.dumps({**card, **more}))
+    deblurrer = Deblurrer(threads=1)
+    summary = deblurrer.image(portrait)
+    assert (summary.model, summary.restored) == ("still", 1)
+    itself = Deblurrer(threads=1, model="still").image(portrait, tmp_path / "itself.png")
+    np.testing.assert_array_equal(pixels(summary.output), pixels(itself.output))
+    upright = np.ascontiguousarray(skimage.data.astronaut()[:320, 60:480])
+    (as_video,) = deblurrer.frames([upright])
+    assert (deblurrer.image(upright) != as_video).any()  # frames are for the model itself
+    shutil.rmtree(companion)
+    with pytest.raises(UsageError, match="unknown model 'still'"):
+        Deblurrer(threads=1, overwrite=True).image(portrait)
