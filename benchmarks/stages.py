@@ -30,6 +30,7 @@ from fvdeblur import Deblurrer
 from fvdeblur.faces import FaceTracker
 from fvdeblur.media import FramePlanes, VideoReader
 from fvdeblur.restoration import restorer, segmented, stages, stream
+from fvdeblur.restoration.crops import KeptPixels
 from fvdeblur.restoration.priors import FaceTracks
 
 Item = TypeVar("Item")
@@ -37,7 +38,7 @@ Item = TypeVar("Item")
 STAGES: list[tuple[str, Any, str]] = [
     ("convert", FramePlanes, "__init__"),
     ("convert", FramePlanes, "preview"),
-    ("convert", stream, "cut"),
+    ("convert", KeptPixels, "cut"),
     ("track", FaceTracker, "push"),
     ("track", FaceTracker, "flush"),
     ("track", FaceTracker, "cuts"),

@@ -28,14 +28,13 @@ def restore_frames(restorer: Restorer, frames: Frames) -> Frames:
     -------
     uint8 [T, S, S, 3]; a frame whose result is not finite stays as it was.
     """
-    given = frames.astype(np.float32) / np.float32(255)
     guides = _guides(restorer, frames)
     restored = []
-    for k in range(len(given)):
-        window = given[window_indices(k, len(given), restorer.frames)]
+    for k, frame in enumerate(frames):
+        window = frames[window_indices(k, len(frames), restorer.frames)]
         change = restorer.changes([window], guides[k : k + 1])[0]
-        picture = given[k] if change is None else given[k] + change
-        restored.append(np.clip(np.round(picture * 255), 0, 255).astype(np.uint8))
+        picture = frame if change is None else frame + 255 * change
+        restored.append(np.clip(np.round(picture), 0, 255).astype(np.uint8))
     return np.stack(restored)
 
 

@@ -14,9 +14,16 @@ from fvdeblur.faces import face_square
 from fvdeblur.media import FramePlanes
 
 FloatArray = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
 
 CONTEXT = 1.8
 """Side of a crop in units of the longer side of the face box."""
+
+KEPT_SIDE = 448
+"""Squares up to so many pixels are kept for the next windows: larger ones, which are reduced, take too much memory."""
+
+KEPT_MARGIN = 0.1
+"""Kept around them, in units of their side, as the face will move a little."""
 
 MASK_FULL, MASK_ZERO = 0.66, 0.96
 """The blend mask is 1 up to the first and 0 from the second distance on, in units of half the crop's side."""
@@ -65,9 +72,61 @@ def cut(planes: FramePlanes, plan: CropPlan) -> FloatArray:
     if any(around):
         crop = np.asarray(cv2.copyMakeBorder(crop, *around, cv2.BORDER_REPLICATE), np.float32)
     if plan.size != plan.side:
-        kind = cv2.INTER_AREA if plan.size < plan.side else cv2.INTER_LINEAR
-        crop = np.asarray(cv2.resize(crop, (plan.size, plan.size), interpolation=kind), np.float32)
+        size = (plan.size, plan.size)
+        crop = np.asarray(cv2.resize(crop, size, interpolation=_reducing(plan)), np.float32)
     return np.clip(crop, 0, 1)
+
+
+class KeptPixels:
+    """Cuts the crops of one frame as bytes, and keeps what was converted for them.
+
+    The windows of the frames around it need nearly the same pixels again and again.
+
+    Parameters
+    ----------
+    planes
+        The frame, which must not change meanwhile.
+    """
+
+    def __init__(self, planes: FramePlanes) -> None:
+        self._planes = planes
+        self._parts: list[tuple[tuple[int, int, int, int], Bytes]] = []
+
+    def cut(self, plan: CropPlan) -> Bytes:
+        """Cut a crop as `cut` does, in bytes: uint8 [size, size, 3], R'G'B', as networks are trained on."""
+        if plan.side > KEPT_SIDE:
+            return _as_bytes(cut(self._planes, plan))
+        x0, y0, x1, y1 = _inside(self._planes, plan)
+        crop = self._read(x0, y0, x1, y1)
+        around = (y0 - plan.top, plan.top + plan.side - y1, x0 - plan.left, plan.left + plan.side - x1)
+        if any(around):
+            crop = np.asarray(cv2.copyMakeBorder(crop, *around, cv2.BORDER_REPLICATE), np.uint8)
+        if plan.size != plan.side:
+            crop = np.asarray(
+                cv2.resize(crop, (plan.size, plan.size), interpolation=_reducing(plan)), np.uint8
+            )
+        return crop
+
+    def _read(self, x0: int, y0: int, x1: int, y1: int) -> Bytes:
+        for (left, top, right, bottom), pixels in self._parts:
+            if left <= x0 and top <= y0 and x1 <= right and y1 <= bottom:
+                return pixels[y0 - top : y1 - top, x0 - left : x1 - left]
+        margin = round(KEPT_MARGIN * max(x1 - x0, y1 - y0))
+        left, top = max(0, x0 - margin), max(0, y0 - margin)
+        right, bottom = min(self._planes.width, x1 + margin), min(self._planes.height, y1 + margin)
+        pixels = _as_bytes(self._planes.read_rgb(left, top, right, bottom))
+        self._parts.append(((left, top, right, bottom), pixels))
+        return pixels[y0 - top : y1 - top, x0 - left : x1 - left]
+
+
+def _as_bytes(picture: FloatArray) -> Bytes:
+    """A picture of 0..1 in bytes, clipped and rounded."""
+    return np.asarray(cv2.convertScaleAbs(np.maximum(picture, 0), alpha=255), np.uint8)
+
+
+def _reducing(plan: CropPlan) -> int:
+    """How a crop is brought to its size."""
+    return cv2.INTER_AREA if plan.size < plan.side else cv2.INTER_LINEAR
 
 
 def blend(planes: FramePlanes, changes: Sequence[tuple[CropPlan, FloatArray]], strength: float) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fvdeblur.restoration.priors import Guides
 
 FloatArray = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -143,21 +144,20 @@ class Restorer:
         return FaceReader(device=self.device, dtype=_DTYPES[self.precision])
 
     def changes(
-        self, windows: Sequence[FloatArray], guides: Sequence[Guides] | None = None
+        self, windows: Sequence[Bytes], guides: Sequence[Guides] | None = None
     ) -> list[FloatArray | None]:
         """Change of the central frame of each window: `prepare` and `compute`."""
         return self.compute(self.prepare(windows, guides))
 
     def prepare(
-        self, windows: Sequence[FloatArray], guides: Sequence[Guides] | None = None
+        self, windows: Sequence[Bytes], guides: Sequence[Guides] | None = None
     ) -> dict[str, torch.Tensor]:
         """What the network is given of some windows.
 
         Parameters
         ----------
         windows
-            float32 [frames, H, W, 3] each, R'G'B' in 0..1, all of one size whose sides are multiples of
-            ``self.multiple``.
+            uint8 [frames, H, W, 3] each, R'G'B', all of one size whose sides are multiples of ``self.multiple``.
         guides
             What is known of the face of each; left out, the network does without.
 
@@ -167,11 +167,10 @@ class Restorer:
         """
         inputs = {"frames": _channels([np.concatenate(list(window), axis=2) for window in windows])}
         if self._takes_flow:
-            pictures = [np.round(window * np.float32(255)).astype(np.uint8) for window in windows]
-            flows = [self._flow(each) for each in pictures]
+            flows = [self._flow(window) for window in windows]
             inputs["flow"] = torch.from_numpy(np.stack(flows)).flatten(1, 2)
             if self.device.type == "cpu":  # a GPU moves them faster than it is given them
-                pairs = zip(pictures, flows, strict=True)
+                pairs = zip(windows, flows, strict=True)
                 inputs["aligned"] = _channels([self._aligned(each, flow) for each, flow in pairs])
         return {**inputs, **_stacked(guides or [])}
 
@@ -215,12 +214,12 @@ class Restorer:
                 results[i] = again if np.isfinite(again).all() else None
         return results
 
-    def _flow(self, pictures: NDArray[np.uint8]) -> NDArray[np.float16]:
+    def _flow(self, pictures: Bytes) -> NDArray[np.float16]:
         """Flow from the central frame to the others, float16 [frames - 1, 2, H/4, W/4]."""
         middle = self.frames // 2
         return sequence_flow(pictures, [(middle, other) for other in range(self.frames) if other != middle])
 
-    def _aligned(self, pictures: NDArray[np.uint8], flows: NDArray[np.float16]) -> NDArray[np.uint8]:
+    def _aligned(self, pictures: Bytes, flows: NDArray[np.float16]) -> Bytes:
         """The frames but the central one, moved onto that: uint8 [H, W, 3 * (frames - 1)]."""
         middle = self.frames // 2
         return move_pictures([*pictures[:middle], *pictures[middle + 1 :]], flows)
@@ -233,7 +232,7 @@ class Restorer:
             given[name] = given[name].to(dtype)
         if "aligned" in given:
             given["aligned"] = given["aligned"].to(dtype) / 255
-        frames = given.pop("frames").to(dtype=dtype, memory_format=torch.channels_last)
+        frames = given.pop("frames").to(dtype=dtype, memory_format=torch.channels_last) / 255
         change = network(frames, **given).float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
         return list(change)
 

@@ -15,7 +15,15 @@ from fvdeblur.faces import Detector, FaceTracker, TrackedFace, TrackedFrame, fac
 from fvdeblur.media import DecodedFrame, FramePlanes
 from fvdeblur.media.reader import Place
 from fvdeblur.networks import window_indices
-from fvdeblur.restoration.crops import CropPlan, FloatArray, blend, cut, overlaps, plan_crop, spared
+from fvdeblur.restoration.crops import (
+    CropPlan,
+    FloatArray,
+    KeptPixels,
+    blend,
+    overlaps,
+    plan_crop,
+    spared,
+)
 from fvdeblur.restoration.priors import REACH, FaceTracks, Guides
 from fvdeblur.restoration.restorer import Restorer
 from fvdeblur.restoration.resuming import PREVIEW_SIDE, Boundary, Segmenting, Start, State, Tally
@@ -114,6 +122,7 @@ class _Held:
 
     picture: TrackedPicture
     planes: FramePlanes
+    kept: KeptPixels
     changes: list[tuple[CropPlan, FloatArray]] = field(default_factory=list)
 
 
@@ -201,7 +210,7 @@ class FaceRestorer:
             planes = FramePlanes(picture.decoded.frame, self._rotation)
             if self._chooser is not None:
                 picture = self._chooser(picture, planes.width, planes.height)
-            held = _Held(picture, planes)
+            held = _Held(picture, planes, KeptPixels(planes))
             if picture.decoded.index < self._from:  # done already, but its pixels may be needed
                 shot.append(held)
                 if len(shot) > 2 * radius:
@@ -286,14 +295,14 @@ class FaceRestorer:
         if not plans:
             return
         indices = window_indices(position, length or position + self._restorer.frames, self._restorer.frames)
-        frames = {index: shot[index - first].planes for index in indices}
+        frames = {index: shot[index - first].kept for index in indices}
         by_size: dict[int, list[tuple[int, CropPlan]]] = {}
         for track, plan in plans:
             by_size.setdefault(plan.size, []).append((track, plan))
         for group in by_size.values():
             windows = []
             for _, plan in group:
-                crops = {index: cut(planes, plan) for index, planes in frames.items()}
+                crops = {index: kept.cut(plan) for index, kept in frames.items()}
                 windows.append(np.stack([crops[index] for index in indices]))
             inputs = self._restorer.prepare(windows, self._guides(position, group))
             if len(self._works) > AHEAD:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fvdeblur.media import FramePlanes
-from fvdeblur.restoration.crops import CropPlan, blend, cut, plan_crop, soft_mask
+from fvdeblur.restoration.crops import CropPlan, KeptPixels, _as_bytes, blend, cut, plan_crop, soft_mask
 
 FACE = [188, 62, 272, 178]  # of the astronaut
 FORMATS = ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "nv12", "gbrp"]
@@ -280,3 +280,29 @@ def test_cutting_and_blending_nothing_keep_the_frame() -> None:
     blend(target, [(plan, np.zeros_like(crop))], 1.0)
     for old, new in zip(before, planes(frame), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_kept_pixels_are_what_is_cut_anew() -> None:
+    """Whatever was cut before, to the bit: a run that is taken up again has cut other things."""
+    frame = astronaut()
+    target, kept = FramePlanes(frame), KeptPixels(FramePlanes(frame))
+    reads = []
+    planes_of_kept = kept._planes
+    read = planes_of_kept.read_rgb
+    planes_of_kept.read_rgb = lambda *box: reads.append(box) or read(*box)  # type: ignore[method-assign]
+    plans = [CropPlan(100 + 3 * k, 61 + 2 * k, 192, 192) for k in range(5)]
+    plans += [CropPlan(-20, 400, 160, 160), CropPlan(-17, 396, 160, 160)]  # beyond the edge
+    plans += [CropPlan(30, 30, 449, 384), CropPlan(120, 70, 160, 96)]  # large, and reduced
+    for plan in plans:
+        crop = kept.cut(plan)
+        assert (crop.shape, crop.dtype) == ((plan.size, plan.size, 3), np.uint8)
+        np.testing.assert_array_equal(crop, KeptPixels(FramePlanes(frame)).cut(plan))
+        difference = np.abs(crop - 255 * cut(target, plan))
+        # Where a kept square is reduced, what is beyond black and white was clipped before and not afterwards.
+        assert difference.max() <= 0.51 or (plan.size != plan.side and difference.mean() < 0.4)
+    assert len(reads) == 3
+
+
+def test_bytes_are_clipped_and_rounded() -> None:
+    values = np.array([[[-0.2, 0.0, 0.499 / 255], [0.501 / 255, 254.6 / 255, 1.3]]], np.float32)
+    np.testing.assert_array_equal(_as_bytes(values), [[[0, 0, 0], [1, 255, 255]]])

@@ -20,7 +20,11 @@ CPU = torch.device("cpu")
 
 def windows(count: int, side: int = 32) -> list[np.ndarray]:
     generator = np.random.default_rng(0)
-    return [generator.random((5, side, side, 3), dtype=np.float32) for _ in range(count)]
+    return [generator.integers(0, 256, (5, side, side, 3), dtype=np.uint8) for _ in range(count)]
+
+
+def central_less_last(window: np.ndarray) -> np.ndarray:
+    return (window[2].astype(np.float32) - window[4]) / 255
 
 
 def not_a_number_in(*dtypes: torch.dtype) -> Network:
@@ -40,10 +44,10 @@ def test_frames_and_channels_arrive_in_order() -> None:
     given = windows(3)
     changes = restorer(network).changes(given)
     for seen, window, change in zip(network.seen, given, changes, strict=True):
-        np.testing.assert_array_equal(seen, window.transpose(1, 2, 0, 3).reshape(32, 32, 15))
+        np.testing.assert_allclose(seen, window.transpose(1, 2, 0, 3).reshape(32, 32, 15) / 255, atol=1e-7)
         assert change is not None
         assert (change.shape, change.dtype) == ((32, 32, 3), np.float32)
-        np.testing.assert_allclose(change, window[2] - window[4], atol=1e-6)
+        np.testing.assert_allclose(change, central_less_last(window), atol=1e-6)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
@@ -55,7 +59,7 @@ def test_what_is_no_number_in_any_precision_is_none(bad: float) -> None:
 
     given = windows(4)
     for k, window in enumerate(given):
-        window[0, 0, 0, 0] = k % 2
+        window[0, 0, 0, 0] = 255 * (k % 2)
     results = restorer(Network(answer)).changes(given)
     assert [result is None for result in results] == [False, True, False, True]
 
@@ -82,7 +86,7 @@ def test_windows_for_which_memory_is_too_small_are_done_in_parts(room: int) -> N
     changes = restorer(Network(answer)).changes(given)
     for window, change in zip(given, changes, strict=True):
         assert change is not None
-        np.testing.assert_allclose(change, window[2] - window[4], atol=1e-6)
+        np.testing.assert_allclose(change, central_less_last(window), atol=1e-6)
     assert sum(size for size in sizes if size <= room) == 5
     assert sizes[0] == 5
 
@@ -130,7 +134,7 @@ def test_a_real_network_agrees_in_both_precisions() -> None:
     exact = restorer(network, precision="fp32").changes(given)
     rounded = restorer(network, precision="bf16").changes(given)
     with torch.no_grad():
-        batch = torch.from_numpy(np.stack(given)).permute(0, 1, 4, 2, 3).reshape(2, 15, 64, 64)
+        batch = torch.from_numpy(np.stack(given)).permute(0, 1, 4, 2, 3).reshape(2, 15, 64, 64) / 255
         expected = network(batch).permute(0, 2, 3, 1).numpy()
     for one, other, true in zip(exact, rounded, expected, strict=True):
         assert one is not None
@@ -156,7 +160,7 @@ class Aligner(torch.nn.Module):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_network_that_takes_flow_is_given_it(precision: str) -> None:
-    face = skimage.data.astronaut().astype(np.float32) / 255
+    face = skimage.data.astronaut()
     moving = [np.stack([face[40:136, 170 + step * i : 266 + step * i] for i in range(5)]) for step in (3, -2)]
     flow: list[Tensor] = []
 
@@ -170,7 +174,7 @@ def test_a_network_that_takes_flow_is_given_it(precision: str) -> None:
     np.testing.assert_allclose(across, [[6, 3, -3, -6], [-4, -2, 2, 4]], atol=0.4)
     for change, window in zip(changes, moving, strict=True):
         assert change is not None
-        unaligned = np.abs(window[0] - window[2])[16:-16, 16:-16].mean()
+        unaligned = np.abs(window[0].astype(np.float32) - window[2])[16:-16, 16:-16].mean() / 255
         assert np.abs(change)[16:-16, 16:-16].mean() < 0.3 * unaligned
 
 

@@ -144,13 +144,13 @@ def test_the_restorer_runs_a_network_of_one_frame(
     monkeypatch.setattr("fvdeblur.released.models_folder", lambda: tmp_path / "models")
     restorer = Restorer(name, device="cpu", precision="fp32")
     assert restorer.frames == 1
-    windows = [skimage.data.astronaut()[None, y : y + 96, 160:256].astype(np.float32) / 255 for y in (60, 80)]
+    windows = [skimage.data.astronaut()[None, y : y + 96, 160:256] for y in (60, 80)]
     changes = restorer.changes(windows)
     exact = load_model(name)[0]
     for window, change in zip(windows, changes, strict=True):
         assert change is not None
         assert change.shape == (96, 96, 3)
-        given = torch.from_numpy(window).permute(0, 3, 1, 2)
+        given = torch.from_numpy(window).permute(0, 3, 1, 2) / 255
         expected = exact(given)[0].permute(1, 2, 0)
         np.testing.assert_allclose(change, expected.numpy(), atol=1e-4)
         assert np.abs(change).mean() > 1e-3
