@@ -55,11 +55,13 @@ class MovingNorm(nn.Module):
 
     The statistics of one batch would take its own brightness and contrast out of the image, and nothing brings them
     back, since all that reaches the image goes through a normalisation. Who goes on from a trained ResNet
-    holds its statistics still for the same reason. They move slowly, so that the weights can follow, and are taken at
+    holds its statistics still for the same reason. They begin with those of the first batch and are the mean of all
+    batches so far (at last of about 1 / ``momentum``), so that the weights can follow: if they moved at one pace from
+    arbitrary ones on, weights that are trained at a falling rate could follow less and less. They are taken at
     `STATISTIC_PLACES` places of a batch at least, evenly spread: looking at all takes a third of a step on a processor.
     """
 
-    momentum, epsilon = 0.001, 1e-5
+    momentum, epsilon = 0.0002, 1e-5
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -69,12 +71,18 @@ class MovingNorm(nn.Module):
         self.variance: Tensor
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("variance", torch.ones(channels))
+        self.batches: Tensor
+        self.register_buffer("batches", torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
         mean, variance = self.mean, self.variance
         if self.training:
+            first = not self.batches
+            if first:
+                self._follow(x.detach())
             mean, variance = mean.clone(), variance.clone()  # as they were, for the way back
-            self._follow(x.detach())
+            if not first:
+                self._follow(x.detach())
         return functional.batch_norm(x, mean, variance, self.weight, self.bias, False, 0.0, self.epsilon)
 
     @torch.no_grad()
@@ -82,13 +90,16 @@ class MovingNorm(nn.Module):
         step = max(1, math.isqrt(len(x) * x[0, 0].numel() // STATISTIC_PLACES))
         seen = x[:, :, ::step, ::step].float()
         variance, mean = torch.var_mean(seen, dim=(0, 2, 3), correction=0)
+        self.batches.add_(1).clamp_(max=1 / self.momentum)
+        share = 1 / self.batches
         for moving, now in ((self.mean, mean), (self.variance, variance)):
-            moving.lerp_(torch.where(torch.isfinite(now), now, moving), self.momentum)
+            moving.lerp_(torch.where(torch.isfinite(now), now, moving), share)
 
     @torch.no_grad()
     def pass_on(self, channels: int, mean: float = HALF_MEAN, variance: float = HALF_VARIANCE) -> None:
         """Leave the first channels as they come in, with statistics that they are likely to have."""
         self.mean[:channels], self.variance[:channels] = mean, variance
+        self.batches.fill_(1 / self.momentum)
         self.bias[:channels], self.weight[:channels] = mean, (variance + self.epsilon) ** 0.5
 
     @torch.no_grad()

@@ -149,14 +149,19 @@ def test_statistics_move_and_are_used_in_training_as_afterwards() -> None:
     norm, x = MovingNorm(2), torch.randn(4, 2, 5, 5) * 3 + 1
     nn.init.uniform_(norm.weight)
     nn.init.uniform_(norm.bias)
-    before = norm.eval()(x)
     assert torch.equal(norm.mean, torch.zeros(2))
-    assert torch.equal(norm.train()(x), before)
-    torch.testing.assert_close(norm.mean, 0.001 * x.mean((0, 2, 3)))
-    torch.testing.assert_close(norm.variance, 0.999 + 0.001 * x.var((0, 2, 3), correction=0))
+    own = nn.functional.batch_norm(x, None, None, norm.weight, norm.bias, training=True)
+    torch.testing.assert_close(norm.train()(x), own)  # the first batch: there are no others yet
+    torch.testing.assert_close(norm.mean, x.mean((0, 2, 3)))
+    torch.testing.assert_close(norm.variance, x.var((0, 2, 3), correction=0))
+    before = norm.eval()(x + 3)
+    assert torch.equal(norm.train()(x + 3), before)
+    torch.testing.assert_close(norm.mean, x.mean((0, 2, 3)) + 1.5)  # the mean of both
     norm.momentum = 0.1
     for _ in range(100):
         norm(x)
+    torch.testing.assert_close(norm.mean, x.mean((0, 2, 3)), atol=1e-3, rtol=0)
+    assert norm.batches == 10
     settled = norm.eval()(x)
     expected = nn.functional.batch_norm(x, None, None, norm.weight, norm.bias, training=True)
     torch.testing.assert_close(settled, expected, atol=1e-3, rtol=1e-3)
