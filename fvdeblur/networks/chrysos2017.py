@@ -43,6 +43,9 @@ UNITS, WIDTHS = (3, 4, 6), (64, 128, 256)
 EXPANSION = 4
 """Channels of a block's features, in units of those of its 3x3 convolutions."""
 
+CARRYING_MOMENTUM = 0.001
+"""Of the statistics of a network that carries the frame through: faster, and the weights could not keep it as it is."""
+
 STATISTIC_PLACES = 2048
 """Of a batch, that the statistics of a normalisation are taken at."""
 
@@ -55,13 +58,13 @@ class MovingNorm(nn.Module):
 
     The statistics of one batch would take its own brightness and contrast out of the image, and nothing brings them
     back, since all that reaches the image goes through a normalisation. Who goes on from a trained ResNet
-    holds its statistics still for the same reason. They begin with those of the first batch and are the mean of all
-    batches so far (at last of about 1 / ``momentum``), so that the weights can follow: if they moved at one pace from
-    arbitrary ones on, weights that are trained at a falling rate could follow less and less. They are taken at
-    `STATISTIC_PLACES` places of a batch at least, evenly spread: looking at all takes a third of a step on a processor.
+    holds its statistics still for the same reason. They begin with those of the first batch and follow the features at
+    `momentum`. They must not lag behind: where they do, they go on moving while the rate of learning falls, and the
+    weights can follow less and less. They are taken at `STATISTIC_PLACES` places of a batch at least, evenly spread:
+    looking at all takes a third of a step on a processor.
     """
 
-    momentum, epsilon = 0.0002, 1e-5
+    momentum, epsilon = 0.02, 1e-5
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -182,6 +185,10 @@ class Chrysos2017(nn.Module):
         self.mappings = nn.ModuleList(
             [nn.Conv2d(second, 3 * 4**2, 1), nn.Conv2d(third, 3 * 8**2, 1, bias=False)]
         )
+        if not residual:
+            for module in self.modules():
+                if isinstance(module, MovingNorm):
+                    module.momentum = CARRYING_MOMENTUM
         self._initialise()
 
     @torch.no_grad()

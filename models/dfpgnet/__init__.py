@@ -1,1 +1,0 @@
-"""The released weights of the network ``dfpgnet``."""
