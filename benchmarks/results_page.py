@@ -15,8 +15,8 @@ its 95 % interval. Identity is the cosine to the sharp frame's embedding, detect
 face is found.
 
 `wiener` and `richardson-lucy` are told the true kernel of each frame, which nobody knows of a real clip: they say
-how far a linear method could come that guessed the blur perfectly. The networks are told nothing. Networks that are
-not listed are not released yet; every released one is in every table.
+how far a linear method could come that guessed the blur perfectly. The networks are told nothing. Networks that
+are not listed were not released when their table was measured.
 """
 
 QUOTED = " *(quoted)*"
