@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,11 +33,11 @@ from numpy.typing import NDArray
 
 from benchmarks.machine import describe_machine
 from fvdeblur import networks
-from fvdeblur.datasets import BlurSettings, load_pictures
+from fvdeblur.datasets import BlurSettings, Clip, load_pictures
 from fvdeblur.evaluation.datasets import blurred_by
 from fvdeblur.evaluation.restoring import restore_frames
 from fvdeblur.evaluation.results import interval
-from fvdeblur.evaluation.sequences import find_truth, measure_frames
+from fvdeblur.evaluation.sequences import Truth, find_truth, measure_frames
 from fvdeblur.faces import create_detector
 from fvdeblur.faces.identity import create_embedder
 from fvdeblur.restoration import Restorer
@@ -101,30 +102,48 @@ def row_config(name: str, data: str, steps: int, width: int, workers: int) -> Tr
     )
 
 
-def measure_row(config: TrainConfig, weights: Path, stills: list[Any]) -> dict[str, NDArray[np.float64]]:
-    """Figures of every still, before (``blurred_...``) and after; float64 [N] each."""
-    from safetensors.torch import load_file
+class Stills:
+    """Stills blurred by ``jung``, and what is measured on them.
 
-    network = networks.create(config.network, **config.network_options)
-    network.load_state_dict({key: value.float() for key, value in load_file(weights).items()})
-    card = ModelCard("dfpgnet", config.network, config.network_options, 384, "")
-    restorer = Restorer.of(network.eval().requires_grad_(False), card, "cpu")
-    detector, embedder = create_detector("centerface"), create_embedder("auto")
-    rows: dict[str, list[float]] = {}
-    for still in stills:
-        truth = find_truth(still.frames, detector)
-        pair = None if truth is None else blurred_by("jung", still, truth.boxes, 7)
-        if truth is None or pair is None:
-            continue
-        figures = {
-            kind: measure_frames(frames, truth, None, embedder)
-            for kind, frames in (("blurred_", pair[0]), ("", restore_frames(restorer, pair[0])))
+    Parameters
+    ----------
+    pictures
+        Stills; those without a face are left out.
+
+    Attributes
+    ----------
+    blurred
+        Figures of the blurred stills, ``blurred_...``: float64 [N] each.
+    """
+
+    def __init__(self, pictures: list[Clip]) -> None:
+        detector, self._embedder = create_detector("centerface"), create_embedder("auto")
+        self._pairs: list[tuple[Frames, Truth]] = []
+        for still in pictures:
+            truth = find_truth(still.frames, detector)
+            pair = None if truth is None else blurred_by("jung", still, truth.boxes, 7)
+            if truth is not None and pair is not None:
+                self._pairs.append((pair[0], truth))
+        figures = self._measure(lambda frames: frames)
+        self.blurred = {f"blurred_{measure}": values for measure, values in figures.items()}
+
+    def measure(self, config: TrainConfig, weights: Path) -> dict[str, NDArray[np.float64]]:
+        """Figures of every still, restored with the weights of a row; float64 [N] each."""
+        from safetensors.torch import load_file
+
+        network = networks.create(config.network, **config.network_options)
+        network.load_state_dict({key: value.float() for key, value in load_file(weights).items()})
+        card = ModelCard("dfpgnet", config.network, config.network_options, 384, "")
+        restorer = Restorer.of(network.eval().requires_grad_(False), card, "cpu")
+        return self._measure(lambda frames: restore_frames(restorer, frames))
+
+    def _measure(self, restore: Callable[[Frames], Frames]) -> dict[str, NDArray[np.float64]]:
+        found = [measure_frames(restore(given), truth, None, self._embedder) for given, truth in self._pairs]
+        return {
+            measure: np.array([each[measure][0] for each in found])
+            for measure in MEASURES
+            if measure in found[0]
         }
-        for kind, measures in figures.items():
-            for measure in MEASURES:
-                if measure in measures:
-                    rows.setdefault(kind + measure, []).append(float(measures[measure][0]))
-    return {name: np.array(values) for name, values in rows.items()}
 
 
 def summary(tables: dict[str, dict[str, NDArray[np.float64]]]) -> dict[str, Any]:
@@ -163,7 +182,7 @@ def main(
     data: str, steps: int, width: int, chosen: tuple[str, ...], count: int, workers: int, output: Path
 ) -> None:
     """Train and measure the rows of the table; JSON on standard output."""
-    stills = load_pictures(Path(data) / "faces256", "validation")[:count]
+    stills = Stills(load_pictures(Path(data) / "faces256", "validation")[:count])
     tables = {}
     for name in chosen or ROWS:
         config = row_config(name, data, steps, width, workers)
@@ -171,7 +190,7 @@ def main(
         done = read_lines(folder / LOG)
         if not done or done[-1]["step"] < steps:
             train(config, folder, report=partial(_tell, name))
-        tables[name] = measure_row(config, folder / WEIGHTS, stills)
+        tables[name] = {**stills.blurred, **stills.measure(config, folder / WEIGHTS)}
     results = {
         "budget": {"steps": steps, "width": width},
         "settings": dataclasses.asdict(row_config("B6", data, steps, width, workers)),

@@ -80,12 +80,10 @@ class MovingNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         mean, variance = self.mean, self.variance
         if self.training:
-            first = not self.batches
-            if first:
-                self._follow(x.detach())
+            first = self.batches == 0
             mean, variance = mean.clone(), variance.clone()  # as they were, for the way back
-            if not first:
-                self._follow(x.detach())
+            self._follow(x.detach())
+            mean, variance = torch.where(first, self.mean, mean), torch.where(first, self.variance, variance)
         return functional.batch_norm(x, mean, variance, self.weight, self.bias, False, 0.0, self.epsilon)
 
     @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from fvdeblur.media import FramePlanes
 
 FloatArray = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
+Pixels = TypeVar("Pixels", FloatArray, Bytes)
 
 CONTEXT = 1.8
 """Side of a crop in units of the longer side of the face box."""
@@ -66,15 +68,20 @@ def plan_crop(box: FloatArray, multiple: int, largest_side: int, smallest_side: 
 
 def cut(planes: FramePlanes, plan: CropPlan) -> FloatArray:
     """Cut a crop: float32 [size, size, 3], R'G'B' clipped to 0..1; outside the picture its edge is repeated."""
+    return np.clip(_brought(planes, plan, planes.read_rgb(*_inside(planes, plan))), 0, 1)
+
+
+def _brought(planes: FramePlanes, plan: CropPlan, inside: Pixels) -> Pixels:
+    """A crop of which this part lies in the picture: the edge repeated around it, at the size of the plan."""
     x0, y0, x1, y1 = _inside(planes, plan)
-    crop = planes.read_rgb(x0, y0, x1, y1)
+    crop: Any = inside
     around = (y0 - plan.top, plan.top + plan.side - y1, x0 - plan.left, plan.left + plan.side - x1)
     if any(around):
-        crop = np.asarray(cv2.copyMakeBorder(crop, *around, cv2.BORDER_REPLICATE), np.float32)
+        crop = cv2.copyMakeBorder(crop, *around, cv2.BORDER_REPLICATE)
     if plan.size != plan.side:
-        size = (plan.size, plan.size)
-        crop = np.asarray(cv2.resize(crop, size, interpolation=_reducing(plan)), np.float32)
-    return np.clip(crop, 0, 1)
+        kind = cv2.INTER_AREA if plan.size < plan.side else cv2.INTER_LINEAR
+        crop = cv2.resize(crop, (plan.size, plan.size), interpolation=kind)
+    return cast(Pixels, crop)
 
 
 class KeptPixels:
@@ -96,16 +103,7 @@ class KeptPixels:
         """Cut a crop as `cut` does, in bytes: uint8 [size, size, 3], R'G'B', as networks are trained on."""
         if plan.side > KEPT_SIDE:
             return _as_bytes(cut(self._planes, plan))
-        x0, y0, x1, y1 = _inside(self._planes, plan)
-        crop = self._read(x0, y0, x1, y1)
-        around = (y0 - plan.top, plan.top + plan.side - y1, x0 - plan.left, plan.left + plan.side - x1)
-        if any(around):
-            crop = np.asarray(cv2.copyMakeBorder(crop, *around, cv2.BORDER_REPLICATE), np.uint8)
-        if plan.size != plan.side:
-            crop = np.asarray(
-                cv2.resize(crop, (plan.size, plan.size), interpolation=_reducing(plan)), np.uint8
-            )
-        return crop
+        return _brought(self._planes, plan, self._read(*_inside(self._planes, plan)))
 
     def _read(self, x0: int, y0: int, x1: int, y1: int) -> Bytes:
         for (left, top, right, bottom), pixels in self._parts:
@@ -122,11 +120,6 @@ class KeptPixels:
 def _as_bytes(picture: FloatArray) -> Bytes:
     """A picture of 0..1 in bytes, clipped and rounded."""
     return np.asarray(cv2.convertScaleAbs(np.maximum(picture, 0), alpha=255), np.uint8)
-
-
-def _reducing(plan: CropPlan) -> int:
-    """How a crop is brought to its size."""
-    return cv2.INTER_AREA if plan.size < plan.side else cv2.INTER_LINEAR
 
 
 def blend(planes: FramePlanes, changes: Sequence[tuple[CropPlan, FloatArray]], strength: float) -> None:
