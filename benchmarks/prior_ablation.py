@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from benchmarks.machine import describe_machine
 from fvdeblur import networks
 from fvdeblur.datasets import BlurSettings, Clip, load_pictures
+from fvdeblur.errors import FvdeblurError
 from fvdeblur.evaluation.datasets import blurred_by
 from fvdeblur.evaluation.restoring import restore_frames
 from fvdeblur.evaluation.results import interval
@@ -182,24 +183,33 @@ def main(
     data: str, steps: int, width: int, chosen: tuple[str, ...], count: int, workers: int, output: Path
 ) -> None:
     """Train and measure the rows of the table; JSON on standard output."""
+    try:
+        results = _results(data, steps, width, list(chosen or ROWS), count, workers, output)
+    except FvdeblurError as error:
+        raise click.ClickException(str(error)) from error
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    click.echo(json.dumps(results["rows"], indent=1))
+
+
+def _results(
+    data: str, steps: int, width: int, names: list[str], count: int, workers: int, output: Path
+) -> dict[str, Any]:
     stills = Stills(load_pictures(Path(data) / "faces256", "validation")[:count])
     tables = {}
-    for name in chosen or ROWS:
+    for name in names:
         config = row_config(name, data, steps, width, workers)
         folder = output / f"{name}-{steps}-{width}"
         done = read_lines(folder / LOG)
         if not done or done[-1]["step"] < steps:
             train(config, folder, report=partial(_tell, name))
         tables[name] = {**stills.blurred, **stills.measure(config, folder / WEIGHTS)}
-    results = {
+    return {
         "budget": {"steps": steps, "width": width},
         "settings": dataclasses.asdict(row_config("B6", data, steps, width, workers)),
         "machine": describe_machine(),
         "rows": summary(tables),
     }
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
-    click.echo(json.dumps(results["rows"], indent=1))
 
 
 if __name__ == "__main__":
