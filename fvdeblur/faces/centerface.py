@@ -118,7 +118,7 @@ def _model_with_free_size(path: Path) -> bytes:
     """Serialised model whose batch, height and width are free (the file's are fixed at 10, 32 and 32).
 
     The file lists its weights among the inputs, as if they could change from picture to picture: taken off that list,
-    onnxruntime folds the normalisations into them and needs half of the time.
+    onnxruntime folds the normalisations into them and needs less time.
     """
     import onnx
 
