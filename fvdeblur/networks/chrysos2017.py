@@ -61,7 +61,7 @@ class MovingNorm(nn.Module):
     holds its statistics still for the same reason. They begin with those of the first batch and follow the features at
     `momentum`. They must not lag behind: where they do, they go on moving while the rate of learning falls, and the
     weights can follow less and less. They are taken at `STATISTIC_PLACES` places of a batch at least, evenly spread:
-    looking at all takes a third of a step on a processor.
+    looking at all takes long on a processor.
     """
 
     momentum, epsilon = 0.02, 1e-5
