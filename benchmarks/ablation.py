@@ -26,6 +26,7 @@ import itertools
 import json
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -145,7 +146,7 @@ def start_of(network: str, width: int, initial: Path | None) -> Start:
         The weights cannot be read.
     """
     if network != "fvd":
-        return Start({"width": width}, None, "")
+        return Start({"width": width, "residual": True}, None, "")
     card = released.read_config("fvd")
     options = {k: v for k, v in card["options"].items() if k not in ("prior_channels", "identity_size")}
     if initial is None:
@@ -181,15 +182,13 @@ class Ablation:
     def __init__(
         self, config: TrainConfig, rows: dict[str, Row], output: Path, start: Start, device: str
     ) -> None:
-        self._config, self._rows, self._output = config, rows, output
+        self.config, self.rows, self._output = config, rows, output
         self._start, self._device = start, device
 
     def _run(self, name: str, seed: int) -> tuple[Path, TrainConfig]:
-        row = self._rows[name]
-        options = {**self._config.network_options, **row.options}
-        config = dataclasses.replace(
-            self._config, network_options=options, regressor=row.regressor, seed=seed
-        )
+        row = self.rows[name]
+        options = {**self.config.network_options, **row.options}
+        config = dataclasses.replace(self.config, network_options=options, regressor=row.regressor, seed=seed)
         return self._output / f"{name}-{seed}", config
 
     def train(self, name: str, seed: int, minutes: float | None) -> bool:
@@ -248,6 +247,105 @@ class Ablation:
         return table
 
 
+def recipe(
+    network: str,
+    data: str,
+    start: Start,
+    *,
+    steps: int,
+    batch: int = 8,
+    patch: int = 128,
+    learning_rate: float | None = None,
+    workers: int = 1,
+) -> TrainConfig:
+    """What all runs of an ablation have in common."""
+    return TrainConfig(
+        network=network,
+        network_options=start.options,
+        data=data,
+        stills_share=0.3,
+        steps=steps,
+        batch=batch,
+        patch=patch,
+        learning_rate=RATES[network] if learning_rate is None else learning_rate,
+        warmup=min(100, steps // 10),
+        pool=POOL,
+        patches_per_segment=USES,
+        prior_dropout=0.0,
+        workers=workers,
+        save_every=max(1, steps // 4),
+        validate_every=0,
+        blur=BLUR,
+    )
+
+
+def ablate(
+    ablation: Ablation,
+    names: Sequence[str],
+    *,
+    seeds: int = 1,
+    minutes: float | None = None,
+    count: int | None = None,
+    seed: int = 7,
+) -> dict[str, Any]:
+    """Train rows and measure those that are finished.
+
+    Parameters
+    ----------
+    ablation
+        The runs.
+    names
+        The rows.
+    seeds
+        Runs a row.
+    minutes
+        End the training after so many.
+    count
+        Measure on so many clips only.
+    seed
+        Of the blur that is measured on.
+
+    Returns
+    -------
+    ``network``, ``budget``, ``settings``, ``machine``, ``measured``, ``rows`` (means, intervals and paired
+    differences) and ``left_out``.
+    """
+    began = time.monotonic()
+    config, rows = ablation.config, ablation.rows
+    embedder, missing = open_embedder()
+    left_out = [f"identity similarity: {missing}"] if missing else []
+    finished: dict[str, list[int]] = defaultdict(list)
+    for number, name in itertools.product(range(seeds), names):
+        left = None if minutes is None else minutes - (time.monotonic() - began) / 60
+        if ablation.train(name, number, left):
+            finished[name].append(number)
+    left_out += [
+        f"row {name}: {seeds - len(finished[name])} of {seeds} runs are not finished; run the same command again"
+        for name in names
+        if len(finished[name]) < seeds
+    ]
+    results: dict[str, Any] = {
+        "network": config.network,
+        "budget": {"steps": config.steps, "batch": config.batch, "patch": config.patch, "seeds": seeds},
+        "settings": dataclasses.asdict(config),
+        "machine": describe_machine(),
+    }
+    complete = [name for name in names if len(finished[name]) == seeds]
+    tables: dict[str, Table] = {}
+    if complete:
+        clips = load_clips(config.data, "validation", limit=120)[:count]
+        segments = measured_segments(clips, seed)
+        tables["blurred"] = [(s.clip, figures_of(s.given, s, embedder)) for s in segments]
+        for name, number in itertools.product(complete, range(seeds)):
+            tables.setdefault(name, []).extend(ablation.measure(name, number, segments, embedder))
+        results["measured"] = {"clips": len({s.clip for s in segments}), "segments": len(segments)}
+    against = {name: row.against for name, row in rows.items()}
+    found = {
+        name: {**_described(rows, name), **figures} for name, figures in summary(tables, against).items()
+    }
+    return {**results, "rows": found, "left_out": left_out}
+
+
 @click.command()
 @click.option("--data", required=True, help="Folder with clips.tsv, portraits.tsv and what they list.")
 @click.option(
@@ -296,73 +394,33 @@ def main(
     output: Path | None,
 ) -> None:
     """Train and measure the rows of the paper's ablation; JSON on standard output."""
-    began = time.monotonic()
     output = Path("runs") / f"ablation-{network_name}" if output is None else output
     rows = table_rows(network_name, regressor, regressor_without)
     unknown = [name for name in chosen if name not in rows]
     if unknown:
         raise click.BadParameter(f"{', '.join(unknown)}; there are: {', '.join(rows)}", param_hint="--row")
-    left_out = [] if regressor_without else ["row without-lr: no --regressor-without was given"]
     start = start_of(network_name, width, initial)
-    config = TrainConfig(
-        network=network_name,
-        network_options=start.options,
-        data=data,
-        stills_share=0.3,
+    config = recipe(
+        network_name,
+        data,
+        start,
         steps=steps,
         batch=batch,
         patch=patch,
-        learning_rate=RATES[network_name] if learning_rate is None else learning_rate,
-        warmup=min(100, steps // 10),
-        pool=POOL,
-        patches_per_segment=USES,
-        prior_dropout=0.0,
+        learning_rate=learning_rate,
         workers=workers,
-        save_every=max(1, steps // 4),
-        validate_every=0,
-        blur=BLUR,
     )
-    ablation = Ablation(config, rows, output, start, device)
-    embedder, missing = open_embedder()
-    left_out += [f"identity similarity: {missing}"] if missing else []
-    head = {
-        "network": network_name,
-        "budget": {"steps": steps, "batch": batch, "patch": patch, "seeds": seeds},
-        "settings": dataclasses.asdict(config),
-        "machine": describe_machine(),
-    }
     click.echo(
         f"{network_name} {start.options}: {steps} steps of {batch} patches of {patch}x{patch}, {seeds} seeds",
         err=True,
     )
-    for text in left_out:
-        click.echo(f"left out: {text}", err=True)
-
+    ablation = Ablation(config, rows, output, start, device)
     wanted = [name for name in rows if not chosen or name in chosen]
-    finished: dict[str, list[int]] = defaultdict(list)
-    for number, name in itertools.product(range(seeds), wanted):
-        left = None if minutes is None else minutes - (time.monotonic() - began) / 60
-        if ablation.train(name, number, left):
-            finished[name].append(number)
-    left_out += [
-        f"row {name}: {seeds - len(finished[name])} of {seeds} runs are not finished; run the same command again"
-        for name in wanted
-        if len(finished[name]) < seeds
-    ]
-    complete = [name for name in wanted if len(finished[name]) == seeds]
-    tables: dict[str, Table] = {}
-    if complete:
-        clips = load_clips(data, "validation", limit=120)[:count]
-        segments = measured_segments(clips, seed)
-        tables["blurred"] = [(s.clip, figures_of(s.given, s, embedder)) for s in segments]
-        for name, number in itertools.product(complete, range(seeds)):
-            tables.setdefault(name, []).extend(ablation.measure(name, number, segments, embedder))
-        head["measured"] = {"clips": len({s.clip for s in segments}), "segments": len(segments)}
-    against = {name: row.against for name, row in rows.items()}
-    found = {
-        name: {**_described(rows, name), **figures} for name, figures in summary(tables, against).items()
-    }
-    results = {**head, "rows": found, "left_out": left_out}
+    results = ablate(ablation, wanted, seeds=seeds, minutes=minutes, count=count, seed=seed)
+    if not regressor_without:
+        results["left_out"].append("row without-lr: no --regressor-without was given")
+    for text in results["left_out"]:
+        click.echo(f"left out: {text}", err=True)
     output.mkdir(parents=True, exist_ok=True)
     (output / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     click.echo(json.dumps(results, indent=1))

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,9 @@ from fvdeblur.training import TrainConfig, train
 from fvdeblur.training.checkpoints import LOG, WEIGHTS, read_lines
 
 MEASURES = ("psnr", "ssim", "identity")
+
+STEPS, WIDTH, STILLS = 400, 12, 60
+"""Steps a row, channels at full size (the paper's: 64), and stills that are measured on."""
 
 FEATURES = (64, 64, 128)
 """Channels of the deep features of MobileFaceNet, which stands in for VGGFace."""
@@ -171,33 +174,25 @@ def _tell(name: str, text: str) -> None:
     click.echo(f"{name}: {text}", err=True)
 
 
-@click.command()
-@click.option("--data", required=True, help="Folder with portraits.tsv, portraits/, faces256/ and nets/.")
-@click.option("--steps", type=click.IntRange(1), default=400, show_default=True)
-@click.option("--width", type=click.IntRange(3), default=12, show_default=True, help="Of the paper's 64.")
-@click.option("--row", "chosen", multiple=True, type=click.Choice(list(ROWS)), help="This row only.")
-@click.option("--stills", "count", type=click.IntRange(2), default=60, show_default=True)
-@click.option("--workers", type=int, default=2, show_default=True)
-@click.option("--output", type=click.Path(path_type=Path), default=Path("runs/prior-ablation"))
-def main(
-    data: str, steps: int, width: int, chosen: tuple[str, ...], count: int, workers: int, output: Path
-) -> None:
-    """Train and measure the rows of the table; JSON on standard output."""
-    try:
-        results = _results(data, steps, width, list(chosen or ROWS), count, workers, output)
-    except FvdeblurError as error:
-        raise click.ClickException(str(error)) from error
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
-    click.echo(json.dumps(results["rows"], indent=1))
-
-
-def _results(
-    data: str, steps: int, width: int, names: list[str], count: int, workers: int, output: Path
+def ablate(
+    data: str,
+    output: Path,
+    *,
+    steps: int = STEPS,
+    width: int = WIDTH,
+    names: Sequence[str] = (),
+    count: int = STILLS,
+    workers: int = 2,
 ) -> dict[str, Any]:
+    """Train rows (all without ``names``) in folders of ``output`` and measure them on so many stills.
+
+    Returns
+    -------
+    ``budget``, ``settings``, ``machine`` and ``rows``: means and paired differences.
+    """
     stills = Stills(load_pictures(Path(data) / "faces256", "validation")[:count])
     tables = {}
-    for name in names:
+    for name in names or ROWS:
         config = row_config(name, data, steps, width, workers)
         folder = output / f"{name}-{steps}-{width}"
         done = read_lines(folder / LOG)
@@ -210,6 +205,26 @@ def _results(
         "machine": describe_machine(),
         "rows": summary(tables),
     }
+
+
+@click.command()
+@click.option("--data", required=True, help="Folder with portraits.tsv, portraits/, faces256/ and nets/.")
+@click.option("--steps", type=click.IntRange(1), default=STEPS, show_default=True)
+@click.option("--width", type=click.IntRange(3), default=WIDTH, show_default=True, help="Of the paper's 64.")
+@click.option("--row", "chosen", multiple=True, type=click.Choice(list(ROWS)), help="This row only.")
+@click.option("--stills", "count", type=click.IntRange(2), default=STILLS, show_default=True)
+@click.option("--workers", type=int, default=2, show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), default=Path("runs/prior-ablation"))
+def main(
+    data: str, steps: int, width: int, chosen: tuple[str, ...], count: int, workers: int, output: Path
+) -> None:
+    """Train and measure the rows of the table; JSON on standard output."""
+    try:
+        results = ablate(data, output, steps=steps, width=width, names=chosen, count=count, workers=workers)
+    except FvdeblurError as error:
+        raise click.ClickException(str(error)) from error
+    (output / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    click.echo(json.dumps(results["rows"], indent=1))
 
 
 if __name__ == "__main__":

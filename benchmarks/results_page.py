@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+from fvdeblur.evaluation.results import SECONDS
 
 HEAD = """# The papers' tables, run again
 
@@ -12,7 +14,8 @@ that no network was trained on; rows marked *quoted* are what the papers print, 
 so that only the distance from "blurred" to "restored" can be compared, and even that with care. PSNR and SSIM are
 those of [evaluation.md](evaluation.md), in the box of the face, as means over people; in brackets the change and
 its 95 % interval. Identity is the cosine to the sharp frame's embedding, detection the share of frames in which the
-face is found.
+face is found, seconds the time that restoring a frame takes, with optical flow and the reading of the 3D face where a
+network wants them; times differ from section to section, as machines do from hour to hour.
 
 `wiener` and `richardson-lucy` are told the true kernel of each frame, which nobody knows of a real clip: they say
 how far a linear method could come that guessed the blur perfectly. The networks are told nothing. Networks that
@@ -34,8 +37,13 @@ SECTIONS: dict[str, tuple[str, str]] = {
     ),
     "ren": (
         "Ren et al. 2019, table 1: 5 frames averaged",
-        "The paper measures on 9 videos of 300VW and 11 of VidTIMIT. Its table 2, with and without the 3D "
-        "face, is run by `python -m benchmarks.ablation`.",
+        "The paper measures on 9 videos of 300VW and 11 of VidTIMIT.",
+    ),
+    "guidance": (
+        "Ren et al. 2019, table 2: with and without the 3D face",
+        "The paper trains every row to the end; here they are untrained networks after a small budget, which the "
+        "table names, and say only what each part brings at the beginning. Motion blur with shake, in brackets the "
+        "difference to the row *no prior* and its 95 % interval.",
     ),
     "kernels": (
         "Jung et al. 2022, tables 1 and 2: trajectories in kernels of 13 to 27 pixels, on stills",
@@ -47,6 +55,12 @@ SECTIONS: dict[str, tuple[str, str]] = {
         "Jung et al. 2022, table 3: telling people apart",
         "The paper detects and compares faces of CelebA with networks of its own; here pairs of Labeled Faces "
         "in the Wild, aligned, blurred in kernels of 5 to 13 pixels at 112 pixels a side.",
+    ),
+    "features": (
+        "Jung et al. 2022, table 4: what deep features as a prior are worth",
+        "The paper trains every row to the end, with VGGFace; here MobileFaceNet and a small budget, which the table "
+        "names. Kernels of 13 to 27 pixels on stills, in brackets the difference to the row before and its 95 % "
+        "interval.",
     ),
     "real": (
         "Real blur: Chrysos & Zafeiriou 2017, section 5.4, and Jung et al. 2022, figure 8",
@@ -78,6 +92,7 @@ PRINTED: dict[str, list[tuple[str, str]]] = {
         ("Ren et al., 300VW", "37.70 dB, 0.9849"),
         ("Ren et al., VidTIMIT", "38.16 dB, 0.9871"),
     ],
+    "guidance": [],
     "kernels": [
         ("Jung et al., Shen's CelebA", "26.56 dB, 0.915"),
         ("Yasarla et al., Shen's CelebA", "26.62 dB, 0.908"),
@@ -90,6 +105,7 @@ PRINTED: dict[str, list[tuple[str, str]]] = {
         ("Lee et al.", "89.59 %"),
         ("Jung et al.", "89.87 % (gap closed 78 %)"),
     ],
+    "features": [],
     "real": [],
     "cost": [
         ("Nah et al.", "2.03 s at 360x450, 2.56 s at 580x610"),
@@ -103,6 +119,10 @@ PRINTED: dict[str, list[tuple[str, str]]] = {
 
 REAL = {"sharpness": "sharpness", "identity": "identity to the input", "temporal_error": "change over time"}
 """Measures of real clips, and what they are called."""
+
+
+ABLATED = {"psnr": 2, "ssim": 4, "identity": 4}
+"""Measures of the tables that train their rows, and the digits that are shown."""
 
 
 def page(figures: Mapping[str, Any]) -> str:
@@ -131,6 +151,7 @@ def _restoration(values: Mapping[str, Any]) -> list[str]:
         (
             "blurred",
             *(_number(first, measure, "before") for measure in ("psnr", "ssim", "identity", "detected")),
+            "",
         )
     ]
     rows += [
@@ -140,11 +161,12 @@ def _restoration(values: Mapping[str, Any]) -> list[str]:
             _with_change(entry, "ssim", 3),
             _number(entry, "identity", "after"),
             _number(entry, "detected", "after"),
+            _number(entry, SECONDS, "after"),
         )
         for entry in summary
     ]
     said = f"{first['people']} people, {first['frames']} frames.\n"
-    return [said, *_table(("", "PSNR (dB)", "SSIM", "identity", "detected"), rows)]
+    return [said, *_table(("", "PSNR (dB)", "SSIM", "identity", "detected", "seconds"), rows)]
 
 
 def _kernels(values: Mapping[str, Any]) -> list[str]:
@@ -173,6 +195,51 @@ def _real(values: Mapping[str, Any]) -> list[str]:
     return lines[:-1]
 
 
+def _guidance(values: Mapping[str, Any]) -> list[str]:
+    budget, measured = values["budget"], values["measured"]
+    said = (
+        f"{budget['steps']} steps of {budget['batch']} patches of {budget['patch']}x{budget['patch']}, "
+        f"{values['settings']['network_options']['width']} channels (the paper: 32), {budget['seeds']} run a row; "
+        f"{measured['segments']} segments of {measured['clips']} clips.\n"
+    )
+
+    def cell(figure: Mapping[str, Any], digits: int) -> str:
+        apart = figure.get("less none")
+        change = None if apart is None else (apart["mean"], *apart["interval"])
+        return _changed(figure["mean"], change, digits)
+
+    return [said, *_ablation({row["title"]: row for row in values["rows"].values()}, cell)]
+
+
+def _features(values: Mapping[str, Any]) -> list[str]:
+    budget, rows = values["budget"], dict(values["rows"])
+    blurred = {measure: {"mean": mean} for measure, mean in rows.pop("blurred").items()}
+    stills = next(iter(rows.values()))["stills"]
+    said = f"{budget['steps']} steps, {budget['width']} channels (the paper: 64); {stills} stills.\n"
+
+    def cell(figure: Mapping[str, Any], digits: int) -> str:
+        keys = ("change_mean", "change_low", "change_high")
+        change = tuple(figure[key] for key in keys) if keys[0] in figure else None
+        return _changed(figure["mean"], change, digits)
+
+    titled = {f"{name}: {row['title']}": row for name, row in rows.items()}
+    return [said, *_ablation({"blurred": blurred, **titled}, cell)]
+
+
+def _ablation(
+    rows: Mapping[str, Mapping[str, Any]], cell: Callable[[Mapping[str, Any], int], str]
+) -> list[str]:
+    """A table of rows by title; ``cell`` writes the figure of a measure with so many digits."""
+    lines = [
+        (
+            title,
+            *(cell(row[measure], digits) if measure in row else "" for measure, digits in ABLATED.items()),
+        )
+        for title, row in rows.items()
+    ]
+    return _table(("", "PSNR (dB)", "SSIM", "identity"), lines)
+
+
 def _cost(values: Mapping[str, Any]) -> list[str]:
     sizes = [f"{row['side']}x{row['side']}" for row in values["rows"]]
     names = list(values["rows"][0]["seconds"])
@@ -180,7 +247,14 @@ def _cost(values: Mapping[str, Any]) -> list[str]:
     return _table(("", *sizes), rows)
 
 
-_BODIES = {"kernels": _kernels, "verification": _verification, "real": _real, "cost": _cost}
+_BODIES = {
+    "guidance": _guidance,
+    "kernels": _kernels,
+    "verification": _verification,
+    "features": _features,
+    "real": _real,
+    "cost": _cost,
+}
 
 
 def _number(entry: Mapping[str, Any], measure: str, when: str) -> str:
@@ -190,10 +264,16 @@ def _number(entry: Mapping[str, Any], measure: str, when: str) -> str:
 
 def _with_change(entry: Mapping[str, Any], measure: str, digits: int) -> str:
     after, change = entry[measure]["after"], entry[measure]["change"]
-    return (
-        f"{after['mean']:.{digits}f} ({change['mean']:+.{digits}f}, "
-        f"{change['low']:+.{digits}f} to {change['high']:+.{digits}f})"
-    )
+    return _changed(after["mean"], (change["mean"], change["low"], change["high"]), digits)
+
+
+def _changed(mean: float, change: tuple[float, ...] | None, digits: int) -> str:
+    """A mean, and where there is one the change with its interval in brackets."""
+    text = f"{mean:.{digits}f}"
+    if change is not None:
+        by, low, high = change
+        text += f" ({by:+.{digits}f}, {low:+.{digits}f} to {high:+.{digits}f})"
+    return text
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
