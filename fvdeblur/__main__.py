@@ -1,6 +1,17 @@
-"""``python -m fvdeblur``."""
+"""``fvdeblur`` on the command line, and ``python -m fvdeblur``."""
+
+import gc
 
 from fvdeblur.cli import main
 
+
+def program() -> None:
+    """Run the command line as a process of its own."""
+    try:
+        main()
+    finally:
+        gc.freeze()  # the process ends: searching PyTorch's objects for garbage would take a third of a second
+
+
 if __name__ == "__main__":
-    main()
+    program()

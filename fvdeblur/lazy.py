@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,6 +17,12 @@ def lazy_exports(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]
     def get(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+        collecting = gc.isenabled()
+        gc.disable()  # importing PyTorch makes half a million objects, and none of them is garbage
+        try:
+            return getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+        finally:
+            if collecting:
+                gc.enable()
 
     return get
