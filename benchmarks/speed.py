@@ -1,6 +1,6 @@
 """Speed of the whole process, from the command line's start to its end; its memory: `benchmarks.memory`.
 
-    python -m benchmarks.speed [--seconds 8] [--runs 3] [--height 720] [--faces 1] [--model fvd]
+    python -m benchmarks.speed [--seconds 8] [--repeat 1] [--runs 3] [--height 720] [--faces 1] [--model fvd]
 
 A clip is made from a photograph that an installed package carries; ``fvdeblur run`` is timed on it as a process of
 its own, and beside it, in the same run, PyAV alone decoding and encoding the same clip with the same encoder
@@ -42,7 +42,7 @@ with av.open(source) as reading, av.open(target, "w") as writing:
 """
 
 
-PROGRAM = [sys.executable, "-c", "from fvdeblur.cli import main; main()"]
+PROGRAM = [sys.executable, "-m", "fvdeblur"]
 """The command line, by the interpreter that runs this."""
 
 POLL = 0.1
@@ -120,10 +120,9 @@ def deblur_command(clip: Path, target: Path, preset: str, model: str) -> list[st
     return program + options
 
 
-def measure_speed(folder: Path, clip: MovingPhotograph, preset: str, model: str, runs: int) -> dict[str, Any]:
-    """Median times of the tool and of the plain transcode, run in turn."""
-    path, target = folder / "clip.mp4", folder / "out.mp4"
-    write_clip(path, clip)
+def measure_speed(path: Path, frames: int, preset: str, model: str, runs: int) -> dict[str, Any]:
+    """Median times of the tool and of the plain transcode of a clip of so many frames, run in turn."""
+    target = path.with_name("out.mp4")
     ours, plain, peak = [], [], 0.0
     for _ in range(runs):
         took, memory = run_process(deblur_command(path, target, preset, model))
@@ -132,10 +131,10 @@ def measure_speed(folder: Path, clip: MovingPhotograph, preset: str, model: str,
         plain.append(run_process([sys.executable, "-c", TRANSCODE, str(path), str(target), preset, "17"])[0])
     seconds, limit = float(np.median(ours)), float(np.median(plain))
     return {
-        "frames": clip.frames,
+        "frames": frames,
         "seconds": round(seconds, 2),
-        "frames_a_second": round(clip.frames / seconds, 2),
-        "plain_transcode_frames_a_second": round(clip.frames / limit, 2),
+        "frames_a_second": round(frames / seconds, 2),
+        "plain_transcode_frames_a_second": round(frames / limit, 2),
         "share_of_plain_transcode": round(limit / seconds, 3),
         "all_seconds": [round(value, 2) for value in ours],
         "largest_memory_mib": round(peak),
@@ -144,6 +143,7 @@ def measure_speed(folder: Path, clip: MovingPhotograph, preset: str, model: str,
 
 @click.command()
 @click.option("--seconds", type=float, default=8.0, show_default=True, help="Length of the clip.")
+@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Play it so many times.")
 @click.option(
     "--height",
     "heights",
@@ -159,6 +159,7 @@ def measure_speed(folder: Path, clip: MovingPhotograph, preset: str, model: str,
 @click.option("--runs", type=int, default=3, show_default=True)
 def main(
     seconds: float,
+    repeat: int,
     heights: tuple[int, ...],
     counts: tuple[int, ...],
     preset: str,
@@ -167,12 +168,15 @@ def main(
 ) -> None:
     """Measure the whole process; JSON on standard output."""
     rows = []
-    for height, faces, model in itertools.product(heights, counts, models):
+    for height, faces in itertools.product(heights, counts):
         width = round(height * 16 / 9 / 2) * 2
         clip = MovingPhotograph(width=width, height=height, seconds=seconds, faces=faces)
         with tempfile.TemporaryDirectory() as name:
-            result = measure_speed(Path(name), clip, preset, model, runs)
-        rows.append({"picture": f"{width}x{height}", "faces": faces, "model": model, **result})
+            path = Path(name) / "clip.mp4"
+            write_clip(path, clip, repeat=repeat)
+            for model in models:
+                result = measure_speed(path, clip.frames * repeat, preset, model, runs)
+                rows.append({"picture": f"{width}x{height}", "faces": faces, "model": model, **result})
     click.echo(json.dumps({"preset": preset, "clips": rows, "machine": describe_machine()}, indent=1))
 
 
