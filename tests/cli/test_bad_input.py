@@ -130,7 +130,7 @@ def test_what_is_lost_is_said_even_when_quiet(fvdeblur: Run, cut_off: Path) -> N
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--model", "ren2019"], ["unknown model 'ren2019'", "fvd"]),
+        (["--model", "ren2091"], ["unknown model 'ren2091'", "fvd"]),
         (["--codec", "betamax"], ["unknown codec 'betamax'", "h264"]),
         (["--codec", "prores", "-o", "out.webm"], ["webm"]),
         (["--device", "tpu"], ["unknown device 'tpu'", "cuda"]),

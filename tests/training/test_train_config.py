@@ -45,9 +45,9 @@ def test_the_recipes_fit(name: str) -> None:
     Guide(WindowShape.of(network))  # what it wants can be made
 
 
-def test_the_recipe_of_ren2019_is_the_papers() -> None:
+def test_the_reference_recipe_of_ren2019_is_the_papers() -> None:
     """Sections 3.2 and 4.1: Adam at 1e-4, times 0.3 every 50,000 of 400,000 steps, 16 patches of 256x256, L_c."""
-    config = load_config(MODELS / "ren2019" / "train.toml", data="somewhere")
+    config = load_config(MODELS / "ren2019" / "reference.toml", data="somewhere")
     assert (config.optimiser, config.loss, config.schedule) == ("adam", "euclidean", "steps")
     assert (config.steps, config.batch, config.patch) == (400_000, 16, 256)
     assert (config.frequency_weight, config.log_error_weight, config.weight_decay) == (0, 0, 0)

@@ -1,0 +1,1 @@
+"""The released weights of the network ``dfpgnet``."""
