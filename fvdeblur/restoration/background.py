@@ -20,7 +20,7 @@ def in_background(items: Iterable[Item], size: int) -> Generator[Item, None, Non
     error) stops the thread and waits for it, so that nothing runs on behind the caller's back.
     """
     held: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=size)
-    stopped = threading.Event()
+    stopped, ended = threading.Event(), threading.Event()
 
     def put(kind: str, value: Any) -> bool:
         while not stopped.is_set():
@@ -41,9 +41,12 @@ def in_background(items: Iterable[Item], size: int) -> Generator[Item, None, Non
         else:
             put("end", None)
         finally:
-            close = getattr(items, "close", None)
-            if close is not None:
-                close()
+            try:
+                close = getattr(items, "close", None)
+                if close is not None:
+                    close()
+            finally:
+                ended.set()
 
     thread = threading.Thread(target=work, name="fvdeblur-stage", daemon=True)
     try:
@@ -57,7 +60,9 @@ def in_background(items: Iterable[Item], size: int) -> Generator[Item, None, Non
             yield value
     finally:
         stopped.set()
-        while thread.is_alive():
-            # Files are closed after this, which the thread must not live to see: a second Ctrl-C has to wait.
+        # Files are closed after this, which the thread must not live to see: a second Ctrl-C has to wait. Python 3.11
+        # takes a thread for dead once waiting for it was interrupted, so the thread itself says when it has ended.
+        while thread.is_alive() and not ended.is_set():
             with suppress(KeyboardInterrupt):
-                thread.join()
+                ended.wait()
+        thread.join()

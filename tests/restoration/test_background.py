@@ -1,5 +1,7 @@
 """A stage of the pipeline in a thread of its own."""
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -98,6 +100,31 @@ def test_closing_waits_for_a_thread_that_is_busy() -> None:
     next(stream)
     busy.wait(5)
     stream.close()
+    assert done.is_set()
+
+
+def test_an_interrupt_while_closing_waits_for_a_busy_thread_all_the_same() -> None:
+    busy = threading.Event()
+    done = threading.Event()
+
+    def slow() -> Iterator[int]:
+        yield 0
+        busy.set()
+        time.sleep(0.8)
+        done.set()
+        yield 1
+
+    stream = in_background(slow(), 1)
+    next(stream)
+    busy.wait(5)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    impatient = threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT))
+    try:
+        impatient.start()
+        stream.close()
+    finally:
+        impatient.join()
+        signal.signal(signal.SIGINT, before)
     assert done.is_set()
 
 
