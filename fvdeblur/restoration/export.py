@@ -91,7 +91,8 @@ def export_onnx(model: str, path: str | os.PathLike[str], *, overwrite: bool = F
     shape = WindowShape.of(network)
     meaning = _meanings(shape)
     # A size of 1 would be taken for fixed, equal sizes for the same.
-    given = sample_inputs(shape, 2, 8 * shape.multiple, 12 * shape.multiple)
+    side = max(8 * shape.multiple, card.smallest_side)
+    given = sample_inputs(shape, 2, side, side + 4 * shape.multiple)
     data = _converted(network, given)
     data.graph.output[0].name, renamed = "change", data.graph.output[0].name
     for node in data.graph.node:
@@ -105,6 +106,7 @@ def export_onnx(model: str, path: str | os.PathLike[str], *, overwrite: bool = F
             "fvdeblur": __version__,
             "multiple": str(shape.multiple),
             "largest_side": str(card.largest_side),
+            "smallest_side": str(card.smallest_side),
             "output": "change of the central frame, float32 [B, 3, H, W], R'G'B' in 0..1",
             **{f"input {name}": text for name, text in meaning.items()},
         },

@@ -15,6 +15,7 @@ from fvdeblur.morphable import landmarks
 from fvdeblur.morphable.reader import FaceReader
 from fvdeblur.released import models_folder
 from fvdeblur.restoration import Deblurrer, load_model, model_names
+from fvdeblur.restoration.export import export_onnx
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = sorted(path.parent.name for path in (ROOT / "models").glob("*/__init__.py"))
@@ -82,6 +83,14 @@ def test_released_models_load_and_run(name: str) -> None:
         change = network(torch.rand(1, 3 * network.frames, side, side))
     assert change.shape == (1, 3, side, side)
     assert change.isfinite().all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RELEASED)
+def test_released_models_can_be_exported(name: str, tmp_path: Path) -> None:
+    written = export_onnx(name, tmp_path / "network.onnx")
+    assert written.difference < 1 / 255
+    assert written.size == (tmp_path / "network.onnx").stat().st_size
 
 
 def test_an_unknown_model(home: Path) -> None:
