@@ -36,12 +36,13 @@ from torch import Tensor
 from benchmarks.ablation_figures import Measured, Table, figures_of, measured_segments, restore, summary
 from benchmarks.embedding import Embedder, open_embedder
 from benchmarks.machine import describe_machine
-from fvdeblur import networks, released
+from benchmarks.trained import is_finished, with_weights
+from fvdeblur import released
 from fvdeblur.datasets import BlurSettings, load_clips
 from fvdeblur.errors import InputError, UsageError
 from fvdeblur.networks import WindowShape
 from fvdeblur.training import TrainConfig, train
-from fvdeblur.training.checkpoints import LOG, WEIGHTS, read_lines
+from fvdeblur.training.checkpoints import WEIGHTS
 from fvdeblur.training.guides import Guide
 
 RENDER = {"fvd": 7, "ren2019": 3}
@@ -208,8 +209,7 @@ class Ablation:
         if kept.exists() and kept.read_text(encoding="utf-8") != settings:
             raise UsageError(f"{kept}: this run has other settings; choose another --output")
         kept.write_text(settings, encoding="utf-8")
-        done = read_lines(folder / LOG)
-        if done and done[-1]["step"] >= config.steps:
+        if is_finished(folder, config.steps):
             return True
         if minutes is not None and minutes <= 0:
             return False
@@ -230,13 +230,8 @@ class Ablation:
 
     def measure(self, name: str, seed: int, segments: list[Measured], embedder: Embedder | None) -> Table:
         """Figures of every segment, with the averaged weights of a run, in single precision."""
-        from safetensors.torch import load_file
-
         folder, config = self._run(name, seed)
-        network = networks.create(config.network, **config.network_options)
-        network.load_state_dict({key: value.float() for key, value in load_file(folder / WEIGHTS).items()})
-        network = network.eval().requires_grad_(False)
-        network = network.to(self._device)
+        network = with_weights(config.network, config.network_options, folder / WEIGHTS).to(self._device)
         guide = Guide(WindowShape.of(network), config.regressor, self._device)
         table = []
         for number, segment in enumerate(segments, 1):
@@ -245,6 +240,11 @@ class Ablation:
             if number % 10 == 0 or number == len(segments):
                 click.echo(f"{name}, seed {seed}: {number} of {len(segments)} segments measured", err=True)
         return table
+
+
+def folder_of(network: str) -> Path:
+    """Where the runs of a network are unless something else is said."""
+    return Path("runs") / f"ablation-{network}"
 
 
 def recipe(
@@ -314,6 +314,10 @@ def ablate(
     config, rows = ablation.config, ablation.rows
     embedder, missing = open_embedder()
     left_out = [f"identity similarity: {missing}"] if missing else []
+    if "without-lr" not in rows:
+        left_out.append("row without-lr: no --regressor-without was given")
+    for text in left_out:
+        click.echo(f"left out: {text}", err=True)
     finished: dict[str, list[int]] = defaultdict(list)
     for number, name in itertools.product(range(seeds), names):
         left = None if minutes is None else minutes - (time.monotonic() - began) / 60
@@ -394,7 +398,7 @@ def main(
     output: Path | None,
 ) -> None:
     """Train and measure the rows of the paper's ablation; JSON on standard output."""
-    output = Path("runs") / f"ablation-{network_name}" if output is None else output
+    output = folder_of(network_name) if output is None else output
     rows = table_rows(network_name, regressor, regressor_without)
     unknown = [name for name in chosen if name not in rows]
     if unknown:
@@ -417,10 +421,6 @@ def main(
     ablation = Ablation(config, rows, output, start, device)
     wanted = [name for name in rows if not chosen or name in chosen]
     results = ablate(ablation, wanted, seeds=seeds, minutes=minutes, count=count, seed=seed)
-    if not regressor_without:
-        results["left_out"].append("row without-lr: no --regressor-without was given")
-    for text in results["left_out"]:
-        click.echo(f"left out: {text}", err=True)
     output.mkdir(parents=True, exist_ok=True)
     (output / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     click.echo(json.dumps(results, indent=1))

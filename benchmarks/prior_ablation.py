@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.machine import describe_machine
-from fvdeblur import networks
+from benchmarks.trained import is_finished, with_weights
 from fvdeblur.datasets import BlurSettings, Clip, load_pictures
 from fvdeblur.errors import FvdeblurError
 from fvdeblur.evaluation.datasets import blurred_by
@@ -44,12 +44,15 @@ from fvdeblur.faces.identity import create_embedder
 from fvdeblur.restoration import Restorer
 from fvdeblur.restoration.weights import ModelCard
 from fvdeblur.training import TrainConfig, train
-from fvdeblur.training.checkpoints import LOG, WEIGHTS, read_lines
+from fvdeblur.training.checkpoints import WEIGHTS
 
 MEASURES = ("psnr", "ssim", "identity")
 
 STEPS, WIDTH, STILLS = 400, 12, 60
 """Steps a row, channels at full size (the paper's: 64), and stills that are measured on."""
+
+OUTPUT = Path("runs/prior-ablation")
+"""Where the runs are unless something else is said."""
 
 FEATURES = (64, 64, 128)
 """Channels of the deep features of MobileFaceNet, which stands in for VGGFace."""
@@ -133,12 +136,9 @@ class Stills:
 
     def measure(self, config: TrainConfig, weights: Path) -> dict[str, NDArray[np.float64]]:
         """Figures of every still, restored with the weights of a row; float64 [N] each."""
-        from safetensors.torch import load_file
-
-        network = networks.create(config.network, **config.network_options)
-        network.load_state_dict({key: value.float() for key, value in load_file(weights).items()})
+        network = with_weights(config.network, config.network_options, weights)
         card = ModelCard("dfpgnet", config.network, config.network_options, 384, "")
-        restorer = Restorer.of(network.eval().requires_grad_(False), card, "cpu")
+        restorer = Restorer.of(network, card, "cpu")
         return self._measure(lambda frames: restore_frames(restorer, frames))
 
     def _measure(self, restore: Callable[[Frames], Frames]) -> dict[str, NDArray[np.float64]]:
@@ -176,7 +176,7 @@ def _tell(name: str, text: str) -> None:
 
 def ablate(
     data: str,
-    output: Path,
+    output: Path = OUTPUT,
     *,
     steps: int = STEPS,
     width: int = WIDTH,
@@ -195,8 +195,7 @@ def ablate(
     for name in names or ROWS:
         config = row_config(name, data, steps, width, workers)
         folder = output / f"{name}-{steps}-{width}"
-        done = read_lines(folder / LOG)
-        if not done or done[-1]["step"] < steps:
+        if not is_finished(folder, steps):
             train(config, folder, report=partial(_tell, name))
         tables[name] = {**stills.blurred, **stills.measure(config, folder / WEIGHTS)}
     return {
@@ -214,7 +213,7 @@ def ablate(
 @click.option("--row", "chosen", multiple=True, type=click.Choice(list(ROWS)), help="This row only.")
 @click.option("--stills", "count", type=click.IntRange(2), default=STILLS, show_default=True)
 @click.option("--workers", type=int, default=2, show_default=True)
-@click.option("--output", type=click.Path(path_type=Path), default=Path("runs/prior-ablation"))
+@click.option("--output", type=click.Path(path_type=Path), default=OUTPUT)
 def main(
     data: str, steps: int, width: int, chosen: tuple[str, ...], count: int, workers: int, output: Path
 ) -> None:

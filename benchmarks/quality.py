@@ -40,6 +40,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.machine import describe_machine
+from benchmarks.trained import with_weights
 from fvdeblur.datasets import BlurSettings, Clip, Segment, load_clips, synthesise
 from fvdeblur.datasets.protocols import PROTOCOLS
 from fvdeblur.evaluation.datasets import blurred_by, first_frames, frame_means, with_noise
@@ -287,16 +288,12 @@ def _restorer(
 ) -> Restorer:
     if weights is None:
         return Restorer(model, device, precision)
-    from safetensors.torch import load_file
-
-    from fvdeblur import networks
     from fvdeblur.restoration.weights import read_card
 
     card = read_card(model)
     changed = {name: json.loads(value) for name, value in (option.split("=", 1) for option in options)}
-    network = networks.create(card.network, **{**card.options, **changed})
-    network.load_state_dict({key: value.float() for key, value in load_file(weights).items()})
-    return Restorer.of(network.eval().requires_grad_(False), card, device, precision)
+    network = with_weights(card.network, {**card.options, **changed}, weights)
+    return Restorer.of(network, card, device, precision)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ class Sections:
             "guidance": self._guidance,
             "kernels": self._kernels,
             "verification": self._verification,
-            "features": lambda: prior_ablation.ablate(str(self._data), Path("runs") / "prior-ablation"),
+            "features": lambda: prior_ablation.ablate(str(self._data)),
             "real": lambda: measure_real(self._data / "real", names_of_networks(), REAL_PICTURE),
             "cost": self._cost,
         }
@@ -94,7 +94,7 @@ class Sections:
             "ren2019", str(self._data), start, steps=GUIDANCE_STEPS, patch=GUIDANCE_PATCH
         )
         rows = ablation.table_rows("ren2019", "", "")
-        runs = ablation.Ablation(config, rows, Path("runs") / "ablation-ren2019", start, "cpu")
+        runs = ablation.Ablation(config, rows, ablation.folder_of("ren2019"), start, "cpu")
         return ablation.ablate(runs, list(rows), count=self._clips)
 
     def _kernels(self) -> Any:

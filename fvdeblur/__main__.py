@@ -10,7 +10,7 @@ def program() -> None:
     try:
         main()
     finally:
-        gc.freeze()  # the process ends: searching PyTorch's objects for garbage would take a third of a second
+        gc.freeze()  # the process ends: searching PyTorch's objects for garbage would only take time
 
 
 if __name__ == "__main__":
