@@ -7,8 +7,8 @@ figures) and ``docs/results.md`` (the tables, beside what the papers print). ``-
 again and keeps the others. Sections: ``gaussian`` (Chrysos & Zafeiriou 2017, table 1), ``averages`` (table 2),
 ``ren`` (Ren et al. 2019, table 1), ``guidance`` (table 2), ``kernels`` (Jung et al. 2022, tables 1 and 2),
 ``verification`` (table 3), ``features`` (table 4), ``real`` (real blur, whose faces are written side by side to
-``runs/real.png``) and ``cost`` (Ren et al. 2019, table 3). ``guidance`` and ``features`` train what they compare, about
-a quarter of an hour each on two processor cores, in ``runs/``; what is trained there is not trained again.
+``runs/real.png``) and ``cost`` (Ren et al. 2019, table 3). ``guidance`` and ``features`` train what they compare,
+which takes long, in ``runs/``; what is trained there is not trained again.
 """
 
 from __future__ import annotations
