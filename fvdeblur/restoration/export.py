@@ -93,7 +93,7 @@ def export_onnx(model: str, path: str | os.PathLike[str], *, overwrite: bool = F
     # A size of 1 would be taken for fixed, equal sizes for the same.
     side = max(8 * shape.multiple, card.smallest_side)
     given = sample_inputs(shape, 2, side, side + 4 * shape.multiple)
-    data = _converted(network, given)
+    data = convert(network, given)
     data.graph.output[0].name, renamed = "change", data.graph.output[0].name
     for node in data.graph.node:
         node.output[:] = ["change" if name == renamed else name for name in node.output]
@@ -152,14 +152,22 @@ def _meanings(shape: WindowShape) -> dict[str, str]:
     return {name: texts[name] for name in sample_inputs(shape, 1, shape.multiple, shape.multiple)}
 
 
-def _converted(network: torch.nn.Module, given: dict[str, Tensor]) -> onnx.ModelProto:
-    """The network as ONNX, every size but the channels free; the exporter's own talk is kept away."""
+def convert(network: torch.nn.Module, given: dict[str, Tensor]) -> onnx.ModelProto:
+    """A network as ONNX, every size but the channels free.
+
+    Parameters
+    ----------
+    network
+        On the processor, in single precision.
+    given
+        Inputs to trace it with, by name.
+    """
     free = torch.export.Dim.DYNAMIC
     sizes = {
         name: {0: free, 2: free, 3: free} if value.ndim == 4 else {0: free} for name, value in given.items()
     }
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.WARNING)  # the exporter talks a lot
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")

@@ -120,7 +120,7 @@ class Restorer:
 
     def _prepare(self, exact: nn.Module) -> None:
         shape = WindowShape.of(exact)
-        self.frames, self.multiple, self._takes_flow = shape.frames, shape.multiple, shape.takes_flow
+        self.frames, self.multiple, self.takes_flow = shape.frames, shape.multiple, shape.takes_flow
         self.prior_channels, self.identity_size = shape.prior_channels, shape.identity_size
         self._exact = exact.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._network = self._exact
@@ -166,7 +166,7 @@ class Restorer:
         The inputs of the network by name; each has an entry a window.
         """
         inputs = {"frames": _channels([np.concatenate(list(window), axis=2) for window in windows])}
-        if self._takes_flow:
+        if self.takes_flow:
             flows = [self._flow(window) for window in windows]
             inputs["flow"] = torch.from_numpy(np.stack(flows)).flatten(1, 2)
             if self.device.type == "cpu":  # a GPU moves them faster than it is given them

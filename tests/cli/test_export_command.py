@@ -59,7 +59,7 @@ def test_a_wrong_file_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyP
     outputs = [onnx.helper.make_tensor_value_info("first", 1, [None] * 4)]
     graph = onnx.helper.make_graph(nodes, "wrong", inputs, outputs, [three])
     wrong = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
-    monkeypatch.setattr(exporting, "_converted", lambda *_: wrong)
+    monkeypatch.setattr(exporting, "convert", lambda *_: wrong)
     with pytest.raises(FvdeblurError, match="not written, as its result would differ"):
         export_onnx("fvd", tmp_path / "wrong.onnx")
     assert not list(tmp_path.iterdir())
