@@ -80,6 +80,11 @@ def select_precision(name: str, device: torch.device) -> str:
     return name
 
 
+def native_dtype(device: torch.device) -> torch.dtype:
+    """The type of the precision ``auto``."""
+    return _DTYPES[select_precision("auto", device)]
+
+
 def _has_bf16_instructions() -> bool:
     if not hasattr(torch.cpu, "get_capabilities"):  # torch 2.6 has a private function for x86 alone
         return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())

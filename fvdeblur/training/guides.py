@@ -21,6 +21,7 @@ from fvdeblur.morphable.guidance import draw_prior, identity_vector
 from fvdeblur.morphable.mirror import find_mirror
 from fvdeblur.morphable.reader import FaceReader, Reading, read_regressor
 from fvdeblur.networks import WindowShape
+from fvdeblur.restoration.restorer import native_dtype
 
 PRIOR_CHANNELS = (0, 3, 4, 7)
 """Of the rendered face: none, R'G'B', with the mask, with the normals as well."""
@@ -91,7 +92,7 @@ def windows_flow(frames: Tensor, windows: NDArray[np.int64]) -> Tensor:
 
 
 def open_reader(regressor: str | Path = "", device: torch.device | str = "cpu") -> FaceReader:
-    """What reads faces.
+    """What reads faces, in the precision that it reads them in when a video is restored on this device.
 
     Parameters
     ----------
@@ -105,7 +106,8 @@ def open_reader(regressor: str | Path = "", device: torch.device | str = "cpu") 
     InputError
         The weights cannot be read or do not fit; the released files are missing or damaged.
     """
-    return FaceReader(read_regressor(regressor) if str(regressor) else None, device=device)
+    own = read_regressor(regressor) if str(regressor) else None
+    return FaceReader(own, device=device, dtype=native_dtype(torch.device(device)))
 
 
 class Guide:
